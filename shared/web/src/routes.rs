@@ -11,6 +11,7 @@ pub(crate) mod links;
 pub(crate) mod look_back;
 pub(crate) mod overview;
 pub(crate) mod parameters;
+pub(crate) mod platform_keys;
 mod prometheus;
 pub(crate) mod query;
 pub(crate) mod reconcile;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{number, text, time};
 use crate::openapi::{ApiBuilder, Callers, Operation, OperationGroup};
 use crate::router::Shared;
-use crate::routes::{attribution, audit, keys, overview, tenants};
+use crate::routes::{attribution, audit, keys, overview, platform_keys, tenants};
 use crate::service::{Intake, TenantDetails};
 
 const TENANTS: OperationGroup = OperationGroup {
@@ -22,7 +22,9 @@ const TENANTS: OperationGroup = OperationGroup {
 pub(super) fn add<S: Store, C: Clock, I: Intake>(
     api: ApiBuilder<Shared<S, C, I>>,
 ) -> ApiBuilder<Shared<S, C, I>> {
-    overview::<S, C, I>(attribution::<S, C, I>(keys::<S, C, I>(tenants::<S, C, I>(api))))
+    overview::<S, C, I>(attribution::<S, C, I>(platform_keys::<S, C, I>(keys::<S, C, I>(
+        tenants::<S, C, I>(api),
+    ))))
 }
 
 fn operator<T: JsonSchema>(id: &'static str, summary: &'static str) -> Operation {
@@ -130,6 +132,55 @@ fn keys<S: Store, C: Clock, I: Intake>(api: ApiBuilder<Shared<S, C, I>>) -> ApiB
         "/v1/tenants/{id}/keys/{key}",
         keys::revoke::<S, C, I>,
         on_key::<keys::KeyDetails>("revokeKey", "Revoke a key at once"),
+    )
+}
+
+fn platform_keys<S: Store, C: Clock, I: Intake>(
+    api: ApiBuilder<Shared<S, C, I>>,
+) -> ApiBuilder<Shared<S, C, I>> {
+    let on_key = |id, summary| {
+        operator::<keys::KeyDetails>(id, summary).path_parameter("key", "The id of a key.").statuses(&[
+            StatusCode::NOT_FOUND,
+            StatusCode::CONFLICT,
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ])
+    };
+    api.add(
+        &Method::GET,
+        "/v1/keys",
+        platform_keys::list::<S, C, I>,
+        operator::<keys::KeyList>(
+            "listPlatformKeys",
+            "List the keys without a tenant, including expired and revoked ones",
+        ),
+    )
+    .add(
+        &Method::POST,
+        "/v1/keys",
+        platform_keys::add::<S, C, I>,
+        operator::<keys::KeyDetails>("createPlatformKey", "Create a key without a tenant")
+            .description("For operators or for sending events. The reply is the only place where the key itself is shown.")
+            .body::<platform_keys::NewPlatformKey>(json!({ "name": "forwarder", "scope": "ingest" })),
+    )
+    .add(
+        &Method::POST,
+        "/v1/keys/{key}/rotate",
+        platform_keys::rotate::<S, C, I>,
+        on_key("rotatePlatformKey", "Replace a key without a tenant by a new one")
+            .description(
+                "Creates a key with the same name, scope and lifetime. The old key expires after the overlap. The reply is the only \
+                 place where the new key is shown.",
+            )
+            .body::<keys::KeyRotation>(json!({ "overlap_hours": 24 })),
+    )
+    .add(
+        &Method::DELETE,
+        "/v1/keys/{key}",
+        platform_keys::revoke::<S, C, I>,
+        on_key("revokePlatformKey", "Revoke a key without a tenant at once").description(
+            "The next request with the key is refused. The key of the request itself can be revoked too. Who has lost every operator \
+             key makes one with `mailgauge keys add`.",
+        ),
     )
 }
 

@@ -19,18 +19,23 @@ use crate::problem::{Problem, ProblemType};
 use crate::router::{Shared, Web};
 use crate::service::Intake;
 
-const MAX_DAYS: i64 = 3650;
+pub(super) const MAX_DAYS: i64 = 3650;
 const MAX_OVERLAP_HOURS: i64 = 720;
 const DEFAULT_OVERLAP_HOURS: i64 = 24;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 one_of!(ScopeName, [READ, RULES]);
+one_of!(HeldScope, [READ, RULES, OPERATOR, INGEST]);
 
 /// The scope of reading a tenant's numbers.
 const READ: &str = "read";
 /// The scope of setting a tenant's rules and acknowledging its alerts.
 const RULES: &str = "rules";
+/// The scope of reading and changing everything.
+pub(super) const OPERATOR: &str = "operator";
+/// The scope of sending events.
+pub(super) const INGEST: &str = "ingest";
 
 /// A key to create.
 #[derive(Deserialize, JsonSchema)]
@@ -56,7 +61,7 @@ pub(crate) struct KeyRotation {
     overlap_hours: Option<i64>,
 }
 
-/// A key of a tenant.
+/// A key.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Key")]
 pub(crate) struct KeyDetails {
@@ -65,7 +70,7 @@ pub(crate) struct KeyDetails {
     /// The name that its creator gave it.
     name: String,
     /// What the key allows.
-    #[schemars(with = "Vec<ScopeName>")]
+    #[schemars(with = "Vec<HeldScope>")]
     scopes: &'static [&'static str],
     /// When the key was created.
     #[schemars(extend("format" = "date-time"))]
@@ -81,7 +86,7 @@ pub(crate) struct KeyDetails {
     key: Option<String>,
 }
 
-/// A key of a tenant and when it was last used.
+/// A key and when it was last used.
 #[derive(Serialize, JsonSchema)]
 struct ListedKey {
     #[serde(flatten)]
@@ -91,7 +96,7 @@ struct ListedKey {
     last_used_at: Option<String>,
 }
 
-/// The keys of a tenant.
+/// The keys of a tenant, or those of no tenant.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct KeyList {
     /// The keys, including expired and revoked ones.
@@ -110,11 +115,7 @@ pub(crate) async fn list<S: Store, C: Clock, I: Intake>(
     parameters.finish("none")?;
     let id = tenant_id(id)?;
     existing(&web, &id).await?;
-    let keys = web.service.keys_of(&id).await?.into_iter().map(|(credential, last_used)| ListedKey {
-        key: KeyDetails::of(credential),
-        last_used_at: last_used.map(|at| at.to_string()),
-    });
-    Ok(Json(KeyList { keys: keys.collect() }))
+    Ok(Json(KeyList::of(web.service.keys_of(Some(&id)).await?)))
 }
 
 /// Makes a key of a tenant and shows it once.
@@ -134,20 +135,11 @@ pub(crate) async fn add<S: Store, C: Clock, I: Intake>(
     };
     let name = display_name("name", new.name)?;
     let grant = grant(&id, new.scopes.as_deref())?;
-    let expires_at = match new.expires_in_days {
-        None => None,
-        Some(days @ 1..=MAX_DAYS) => Some(web.service.now().plus_millis(days * DAY_MS)),
-        Some(_) => {
-            return Err(invalid("expires_in_days", "is out of range")
-                .allowed(format!("1 to {MAX_DAYS}"))
-                .example("90"));
-        }
-    };
+    let expires_at = expiry(web.service.now(), new.expires_in_days)?;
     // A key for a tenant that does not exist is nearly always a mistyped id.
     existing(&web, &id).await?;
     web.service.record_audit(&operator.name, "key.add", id.as_str()).await?;
-    let (key, credential) = web.service.add_key(grant, &name, expires_at).await?;
-    Ok(Json(KeyDetails { key: Some(key), ..KeyDetails::of(credential) }))
+    Ok(Json(KeyDetails::made(web.service.add_key(grant, &name, expires_at).await?)))
 }
 
 /// `POST /v1/tenants/{id}/keys/{key}/rotate`: makes a new key like the old one, which ends after an overlap.
@@ -158,6 +150,16 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
     request: Request,
 ) -> Result<Json<KeyDetails>, Problem> {
     let (_, old) = existing_key(&web, path).await?;
+    rotate_found(&web, &operator, &old, request).await
+}
+
+/// Replaces a key that was found by a new one with the same grant, name and lifetime.
+pub(super) async fn rotate_found<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    operator: &Operator,
+    old: &Credential,
+    request: Request,
+) -> Result<Json<KeyDetails>, Problem> {
     let rotation: KeyRotation = read_request(request, BODY_BYTES, r#"{"overlap_hours":24}"#).await?;
     let hours = rotation.overlap_hours.unwrap_or(DEFAULT_OVERLAP_HOURS);
     if !(0..=MAX_OVERLAP_HOURS).contains(&hours) {
@@ -174,8 +176,8 @@ pub(crate) async fn rotate<S: Store, C: Clock, I: Intake>(
     }
     web.service.record_audit(&operator.name, "key.rotate", &old.id).await?;
     let old_ends_at = now.plus_millis(hours * HOUR_MS);
-    let (key, credential) = web.service.rotate_key(&old.id, old_ends_at).await?.ok_or_else(not_found)?;
-    Ok(Json(KeyDetails { key: Some(key), ..KeyDetails::of(credential) }))
+    let rotated = web.service.rotate_key(&old.id, old_ends_at).await?;
+    rotated.map(|made| Json(KeyDetails::made(made))).ok_or_else(not_found)
 }
 
 /// `DELETE /v1/tenants/{id}/keys/{key}`: revokes a key at once.
@@ -187,11 +189,35 @@ pub(crate) async fn revoke<S: Store, C: Clock, I: Intake>(
 ) -> Result<Json<KeyDetails>, Problem> {
     read_nothing(request).await?;
     let (_, key) = existing_key(&web, path).await?;
+    revoke_found(&web, &operator, &key).await
+}
+
+/// Revokes a key that was found.
+pub(super) async fn revoke_found<S: Store, C: Clock, I: Intake>(
+    web: &Web<S, C, I>,
+    operator: &Operator,
+    key: &Credential,
+) -> Result<Json<KeyDetails>, Problem> {
     web.service.record_audit(&operator.name, "key.revoke", &key.id).await?;
     web.service.revoke_key(&key.id).await?.map(|key| Json(KeyDetails::of(key))).ok_or_else(not_found)
 }
 
+impl KeyList {
+    pub(super) fn of(keys: Vec<(Credential, Option<Timestamp>)>) -> Self {
+        let listed = keys.into_iter().map(|(credential, last_used)| ListedKey {
+            key: KeyDetails::of(credential),
+            last_used_at: last_used.map(|at| at.to_string()),
+        });
+        Self { keys: listed.collect() }
+    }
+}
+
 impl KeyDetails {
+    /// The details of a key that was just made, with the key itself.
+    pub(super) fn made((key, credential): (String, Credential)) -> Self {
+        Self { key: Some(key), ..Self::of(credential) }
+    }
+
     fn of(credential: Credential) -> Self {
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Self {
@@ -215,12 +241,24 @@ async fn existing_key<S: Store, C: Clock, I: Intake>(
     let id = TenantId::new_or_unassigned(&id).map_err(|_| tenants::not_found())?;
     existing(web, &id).await?;
     // Searched among the tenant's own keys, so that an id of another tenant cannot be found.
-    let found = web.service.keys_of(&id).await?.into_iter().find(|(credential, _)| credential.id == key);
+    let found =
+        web.service.keys_of(Some(&id)).await?.into_iter().find(|(credential, _)| credential.id == key);
     found.map(|(credential, _)| (id, credential)).ok_or_else(not_found)
 }
 
 fn not_found() -> Problem {
     Problem::new(ProblemType::NotFound, "no such key of this tenant; GET /v1/tenants/{id}/keys lists them")
+}
+
+/// When a key that is made now expires.
+pub(super) fn expiry(now: Timestamp, days: Option<i64>) -> Result<Option<Timestamp>, Problem> {
+    match days {
+        None => Ok(None),
+        Some(days @ 1..=MAX_DAYS) => Ok(Some(now.plus_millis(days * DAY_MS))),
+        Some(_) => Err(invalid("expires_in_days", "is out of range")
+            .allowed(format!("1 to {MAX_DAYS}"))
+            .example("90")),
+    }
 }
 
 /// What a key with these scopes grants.

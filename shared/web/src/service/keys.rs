@@ -7,14 +7,14 @@ use pipeline::ports::{Clock, Store};
 use super::{During as _, Refusal, Service};
 
 impl<S: Store, C: Clock, I> Service<S, C, I> {
-    /// The keys of a tenant, including expired and revoked ones, each with the time it was last used, as far as recorded.
+    /// The keys of a tenant, or those bound to none (of operators and for sending events), including expired and revoked ones, each with the time it was last used, as far as recorded.
     pub(crate) async fn keys_of(
         &self,
-        tenant: &TenantId,
+        tenant: Option<&TenantId>,
     ) -> Result<Vec<(Credential, Option<Timestamp>)>, Refusal> {
         const OPERATION: &str = "listing keys";
         let mut keys = api_keys::list(&self.store).await.during(OPERATION)?;
-        keys.retain(|key| key.grant.tenant() == Some(tenant));
+        keys.retain(|key| key.grant.tenant() == tenant);
         let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
         let last_used = api_keys::last_uses(&self.store, &ids).await.during(OPERATION)?;
         Ok(keys.into_iter().zip(last_used).collect())

@@ -64,7 +64,10 @@ impl Call {
     pub(super) fn uri(&self, others: &[(&str, &str)]) -> String {
         let id = if self.path.starts_with("/v1/alerts") { &seed().alert } else { "acme" };
         let path = self.path.replace("{id}", id).replace("{name}", "provider");
-        let path = path.replace("{key}", &seed().spare_key);
+        let path = path.replace(
+            "{key}",
+            if path.starts_with("/v1/keys") { &seed().feed_key } else { &seed().spare_key },
+        );
         let needed = self.parameters().filter(|parameter| parameter["required"] == true);
         let needed = needed
             .map(|parameter| (parameter["name"].as_str().unwrap(), text_of(&parameter["schema"]["example"])));

@@ -50,6 +50,8 @@ pub(super) struct Seed {
     pub(super) other_alert: String,
     /// A key of `acme` that no test sends.
     pub(super) spare_key: String,
+    /// The id of the key [`INGEST`].
+    pub(super) feed_key: String,
 }
 
 /// The seed. Made on a thread of its own, since tests run inside a runtime.
@@ -82,9 +84,9 @@ async fn make() -> Seed {
         Mail { tenant: "acme", campaign: "autumn", id: "old", domain: "gmail.com", at: at(OLD_MESSAGE) };
     intake.count(vec![old.send().into()]).await.unwrap();
     compact(&store, &clock).await;
-    let spare_key = directory(&store).await;
+    let (spare_key, feed_key) = directory(&store).await;
     let [alert, other_alert] = [alert_of(&store, "acme").await, alert_of(&store, "hooli").await];
-    Seed { items: store.items().await, alert, other_alert, spare_key }
+    Seed { items: store.items().await, alert, other_alert, spare_key, feed_key }
 }
 
 /// Runs detection up to the clock's time. Nobody is notified.
@@ -127,8 +129,8 @@ fn attempt(id: u64) -> Attempt {
     Attempt { id, deadline: at(NOW).plus_millis(24 * HOUR_MS) }
 }
 
-/// Tenants and keys; the id of the spare key.
-async fn directory(store: &TestStore) -> String {
+/// Tenants and keys; the ids of the spare key and of the key for sending events.
+async fn directory(store: &TestStore) -> (String, String) {
     let [acme, initech] = ["acme", "initech"].map(|id| TenantId::new(id).unwrap());
     let settings = TenantSettings { name: Some("Acme".to_owned()), ..TenantSettings::default() };
     tenants::save_settings(store, &acme, &settings).await.unwrap();
@@ -139,6 +141,7 @@ async fn directory(store: &TestStore) -> String {
         let stored = api_keys::add(store, &key, grant, name, at(NOW), None).await.unwrap();
         (key.reveal().to_owned(), stored.id)
     };
+    let mut feed_key = String::new();
     for (number, expected, name, grant) in [
         (1, OPERATOR, "operator key", Grant::Operator),
         (2, ACME, "acme key", Grant::Tenant(acme.clone())),
@@ -146,9 +149,12 @@ async fn directory(store: &TestStore) -> String {
         (4, SUSPENDED, "suspended key", Grant::Tenant(initech)),
         (5, INGEST, "ingest key", Grant::Ingest),
     ] {
-        assert_eq!(add(number, name, grant).await.0, expected, "{name}");
+        let (key, id) = add(number, name, grant).await;
+        assert_eq!(key, expected, "{name}");
+        // The one for sending events comes last.
+        feed_key = id;
     }
-    add(6, "spare key", Grant::Tenant(acme)).await.1
+    (add(6, "spare key", Grant::Tenant(acme)).await.1, feed_key)
 }
 
 async fn alert_of(store: &TestStore, tenant: &str) -> String {

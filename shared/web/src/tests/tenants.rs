@@ -149,6 +149,45 @@ async fn key_is_made_shown_once_rotated_and_revoked() {
     }
 }
 
+#[tokio::test]
+async fn operators_make_rotate_and_revoke_keys_without_a_tenant_while_serving() {
+    let world = World::new();
+    let names = |reply: &Reply| -> Vec<String> {
+        let keys = reply.json()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let made = world.call(OPERATOR, "POST", "/v1/keys", json!({"name": "second", "scope": "operator"})).await;
+    assert_eq!(made.json()["scopes"], json!(["operator"]), "{}", made.text());
+    let (second, second_id) = key_and_id(&made);
+    assert_eq!(world.get(&second, "/v1/tenants").await.status, StatusCode::OK);
+    let feed = world.call(&second, "POST", "/v1/keys", json!({"name": "feed", "scope": "ingest"})).await;
+    let (feed, feed_id) = key_and_id(&feed);
+    assert_eq!(world.get(&feed, "/v1/keys").await.status, StatusCode::FORBIDDEN);
+    let listed = world.get(OPERATOR, "/v1/keys").await;
+    assert!(names(&listed).contains(&second_id) && names(&listed).contains(&feed_id), "{}", listed.text());
+    assert!(!listed.text().contains("mg_") && !names(&listed).contains(&seed().spare_key));
+    let rotate = format!("/v1/keys/{feed_id}/rotate");
+    let (newer, _) = key_and_id(&world.call(OPERATOR, "POST", &rotate, json!({"overlap_hours": 0})).await);
+    assert_eq!(world.post(&feed, "/v1/ingest/ses", "{}").await.problem(), "invalid-credential");
+    assert_ne!(world.post(&newer, "/v1/ingest/ses", "{}").await.status, StatusCode::UNAUTHORIZED);
+    // A revoked key is refused from the next request on.
+    let uri = format!("/v1/keys/{second_id}");
+    assert_eq!(world.call(OPERATOR, "DELETE", &uri, Value::Null).await.json()["revoked_at"], NOW);
+    assert_eq!(world.get(&second, "/v1/keys").await.problem(), "invalid-credential");
+    // Keys of tenants are another resource.
+    let uri = format!("/v1/keys/{}", seed().spare_key);
+    assert_eq!(world.call(OPERATOR, "DELETE", &uri, Value::Null).await.status, StatusCode::NOT_FOUND);
+    for body in [
+        json!({"name": "a"}),
+        json!({"name": "a", "scope": "read"}),
+        json!({"name": "a", "scope": "operator", "tenant": "acme"}),
+        json!({"name": "a", "scope": "ingest", "expires_in_days": 0}),
+    ] {
+        let refused = world.call(OPERATOR, "POST", "/v1/keys", body.clone()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+}
+
 /// The key and its id in the reply that made it.
 fn key_and_id(reply: &Reply) -> (String, String) {
     let json = reply.json();
@@ -240,6 +279,10 @@ async fn only_operators_reach_tenants_and_keys() {
             ("POST", "/v1/tenants/acme/keys"),
             ("POST", "/v1/tenants/acme/keys/k0/rotate"),
             ("DELETE", "/v1/tenants/acme/keys/k0"),
+            ("GET", "/v1/keys"),
+            ("POST", "/v1/keys"),
+            ("POST", "/v1/keys/k0/rotate"),
+            ("DELETE", "/v1/keys/k0"),
             ("GET", "/v1/attribution"),
             ("PUT", "/v1/attribution"),
             ("PATCH", "/v1/attribution"),
@@ -300,6 +343,7 @@ async fn nothing_is_changed_without_an_entry_in_the_audit_trail() {
         ("DELETE", "/v1/tenants/acme".to_owned(), Value::Null),
         ("POST", "/v1/tenants".to_owned(), json!({"id": "globex"})),
         ("PATCH", "/v1/tenants/acme".to_owned(), json!({"name": "A"})),
+        ("POST", "/v1/keys".to_owned(), json!({"name": "k", "scope": "ingest"})),
         ("POST", "/v1/tenants/acme/keys".to_owned(), json!({"name": "k"})),
         ("POST", format!("/v1/tenants/acme/keys/{key}/rotate"), json!({})),
         ("DELETE", format!("/v1/tenants/acme/keys/{key}"), Value::Null),
