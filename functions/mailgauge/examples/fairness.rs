@@ -214,7 +214,7 @@ impl std::fmt::Display for Times {
         };
         let mut text = format!("{:.1}/{:.1} ms", percent(50), percent(99));
         if self.failed > 0 {
-            text += &format!(", {} failed", self.failed);
+            text = format!("{text}, {} failed", self.failed);
         }
         f.pad(&text)
     }
