@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -36,14 +37,32 @@ impl QueueUrl {
             return false;
         };
         // The host must end here: `sqs.REGION.amazonaws.com.evil.example` belongs to somebody else.
-        let region = [".amazonaws.com", ".amazonaws.com.cn"].iter().find_map(|end| host.strip_suffix(end));
+        let region = match host.strip_suffix(".amazonaws.com.cn") {
+            Some(region) => Some(region).filter(|region| region.starts_with("cn-")),
+            // Regions in China have names under `.cn` only.
+            None => host.strip_suffix(".amazonaws.com").filter(|region| !region.starts_with("cn")),
+        };
         let Some((region, (account, name))) = region.zip(path.split_once('/')) else { return false };
         let name = name.strip_suffix(".fifo").unwrap_or(name);
-        is_word(region, 32, b"-")
+        is_region(region)
             && account.len() == 12
             && account.bytes().all(|byte| byte.is_ascii_digit())
             && is_word(name, 80, b"-_")
     }
+}
+
+/// Whether a text has the form of a region, such as `eu-central-1` or `us-gov-west-1`. Any other label in
+/// that place is not a host of SQS.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, places @ .., number] = parts.as_slice() else { return false };
+    let is = |part: &str, lengths: RangeInclusive<usize>, kind: fn(&u8) -> bool| {
+        lengths.contains(&part.len()) && part.as_bytes().iter().all(kind)
+    };
+    is(area, 2..=4, u8::is_ascii_lowercase)
+        && (1..=2).contains(&places.len())
+        && places.iter().all(|place| is(place, 1..=12, u8::is_ascii_lowercase))
+        && is(number, 1..=2, u8::is_ascii_digit)
 }
 
 /// Whether a text has 1 to `max_bytes` letters, digits and `others`.
@@ -61,7 +80,7 @@ impl JsonSchema for QueueUrl {
         json_schema!({
             "type": "string",
             "description": "The URL of an Amazon SQS queue.",
-            "pattern": r"^https://sqs\.[A-Za-z0-9-]{1,32}\.amazonaws\.com(\.cn)?/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$",
+            "pattern": r"^https://sqs\.(([abd-z][a-z]|c[a-mo-z])[a-z]{0,2}(-[a-z]{1,12}){1,2}-[0-9]{1,2}\.amazonaws\.com|cn(-[a-z]{1,12}){1,2}-[0-9]{1,2}\.amazonaws\.com\.cn)/[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$",
             "example": Self::EXAMPLE,
         })
     }
@@ -93,7 +112,11 @@ mod tests {
 
     #[test]
     fn only_urls_of_sqs_queues_are_accepted() {
-        for good in [QueueUrl::EXAMPLE, "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/a_b-c.fifo"] {
+        for good in [
+            QueueUrl::EXAMPLE,
+            "https://sqs.us-gov-west-1.amazonaws.com/123456789012/bounces",
+            "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/a_b-c.fifo",
+        ] {
             assert_eq!(QueueUrl::try_from(good.to_owned()).unwrap().as_str(), good);
         }
         let too_long = format!("{}{}", QueueUrl::EXAMPLE, "x".repeat(80));
@@ -103,6 +126,13 @@ mod tests {
             "http://sqs.eu-central-1.amazonaws.com/123456789012/outbox",
             "https://sqs.eu-central-1.amazonaws.com.evil.example/123456789012/outbox",
             "https://sqs.evil.example/x.amazonaws.com/123456789012/outbox",
+            "https://sqs.s3.amazonaws.com/123456789012/outbox",
+            "https://sqs.-.amazonaws.com/123456789012/outbox",
+            "https://sqs.EU-central-1.amazonaws.com/123456789012/outbox",
+            "https://sqs.evil-bucket.amazonaws.com/123456789012/outbox",
+            "https://sqs.eu-central-1.amazonaws.com.cn/123456789012/outbox",
+            "https://sqs.cn-north-1.amazonaws.com/123456789012/outbox",
+            "https://sqs.eu-central-1.amazonaws.com:444/123456789012/outbox",
             "https://sqs.eu-central-1.amazonaws.com/12345678901/outbox",
             "https://sqs.eu-central-1.amazonaws.com/123456789012/",
             "https://sqs.eu-central-1.amazonaws.com/123456789012/.fifo",
