@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 
+use adapters::embedded::OpenError;
 use adapters::system_clock::SystemClock;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -93,6 +94,21 @@ struct GrantOptions {
 }
 
 impl GrantOptions {
+    /// The call of the API that makes such a key, as arguments of curl.
+    fn call(&self, read_only: bool, name: &str) -> String {
+        let (path, body) = match self.grant(read_only) {
+            Grant::Tenant(tenant) => (format!("tenants/{tenant}/keys"), json!({ "name": name })),
+            Grant::Reader(tenant) => {
+                (format!("tenants/{tenant}/keys"), json!({ "name": name, "scopes": ["read"] }))
+            }
+            Grant::Operator => ("keys".to_owned(), json!({ "name": name, "scope": "operator" })),
+            Grant::Ingest => ("keys".to_owned(), json!({ "name": name, "scope": "ingest" })),
+        };
+        // A name may contain the shell's quote.
+        let body = body.to_string().replace('\'', "'\\''");
+        format!("\"$URL/v1/{path}\" -d '{body}'")
+    }
+
     fn grant(&self, read_only: bool) -> Grant {
         match &self.tenant {
             Some(tenant) if read_only => Grant::Reader(tenant.clone()),
@@ -131,11 +147,16 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = server::runtime()?;
     match &options.command {
         KeysCommand::Add { grant, read_only, name, expires } => {
-            let standalone = options.store.location.open_or_create(&runtime)?;
+            let standalone = options
+                .store
+                .location
+                .open_or_create(&runtime)
+                .map_err(|error| while_served(error, &grant.call(*read_only, name)))?;
             runtime.block_on(add(&options.store, &standalone, grant.grant(*read_only), name, *expires))
         }
         KeysCommand::List => {
-            let standalone = options.store.location.open(&runtime)?;
+            let opened = options.store.location.open(&runtime);
+            let standalone = opened.map_err(|error| while_served(error, "\"$URL/v1/keys\""))?;
             options.store.print(&table(&runtime.block_on(api_keys::list(&standalone.store))?))
         }
         KeysCommand::Show { id } => {
@@ -148,7 +169,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.store.print(&table(&all))
         }
         KeysCommand::Remove { id } => {
-            let standalone = options.store.location.open(&runtime)?;
+            let opened = options.store.location.open(&runtime);
+            let call = format!("-X DELETE \"$URL/v1/keys/{id}\"");
+            let standalone = opened.map_err(|error| while_served(error, &call))?;
             let revoked = runtime.block_on(async {
                 // Audited before the change, so that no key is revoked without an entry.
                 standalone.audit("key.revoke", id).await?;
@@ -162,6 +185,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Adds to the error of a folder that a server uses the call of its API that does the same, as arguments of curl.
+fn while_served(error: anyhow::Error, call: &str) -> anyhow::Error {
+    if !matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) {
+        return error;
+    }
+    anyhow!(
+        "{error}\nwith its address in URL and an operator key in KEY, the same is: \
+         curl -s {call} -H \"authorization: Bearer $KEY\"\n\
+         (keys of a tenant are under /v1/tenants/TENANT/keys; without any operator key, stop the server and run \
+         mailgauge keys add --operator)"
+    )
 }
 
 fn unknown(id: &str) -> anyhow::Error {
@@ -245,6 +281,22 @@ mod tests {
         let parsed = parse("--tenant acme --read-only").unwrap();
         let KeysCommand::Add { grant, read_only, .. } = parsed.options.command else { panic!("add") };
         assert!(matches!(grant.grant(read_only), Grant::Reader(_)));
+    }
+
+    #[test]
+    fn folder_that_is_served_leads_to_the_call_of_its_api() {
+        let in_use = OpenError::InUse { folder: "d".into(), owner: "process 7".to_owned() };
+        let operator = GrantOptions { tenant: None, operator: true, ingest: false };
+        let told = while_served(in_use.into(), &operator.call(false, "it's mine")).to_string();
+        for part in
+            ["in use by process 7", "use its API", r#"curl -s "$URL/v1/keys" -d '{"name":"it'\''s mine","#]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let tenant = Some(TenantId::new("acme").unwrap());
+        let reader = GrantOptions { tenant, operator: false, ingest: false };
+        assert!(reader.call(true, "a").starts_with("\"$URL/v1/tenants/acme/keys\""));
+        assert_eq!(while_served(anyhow!("no such table"), "").to_string(), "no such table");
     }
 
     #[test]
