@@ -446,8 +446,9 @@ fn every_request_in_the_readme_is_answered() {
     ];
     for (_, block) in sections.into_iter().flat_map(|(page, section)| blocks(page, section)) {
         for command in block.replace("\\\n", " ").split("\ncurl ").filter_map(curl_command) {
-            let command =
-                command.replace("http://127.0.0.1:8080", "$URL").replace("3f0c2a9be117", &created_key);
+            let command = command.replace("http://127.0.0.1:8080", "$URL");
+            // The ids of the keys that the commands before have made.
+            let command = command.replace("3f0c2a9be117", &created_key).replace("8b1e55d0c2f4", &created_key);
             let reply = shell(&server, &key, folder.path(), &command);
             let reply: Value = serde_json::from_str(&reply).unwrap_or_else(|_| panic!("{command}: {reply}"));
             let problem = reply["type"].as_str().unwrap_or_default();
