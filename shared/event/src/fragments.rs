@@ -1,10 +1,11 @@
-//! Finds which of many short fragments a text contains, in one pass, ignoring case.
+//! Finds which of many short fragments a text contains, in one pass.
 //!
 //! Bounce diagnostics and user agents are searched for hundreds of fragments. Searching for each in turn would cost more than
-//! parsing the event; an Aho-Corasick automaton reads the text once and needs no lower-case copy. The texts come from strangers,
-//! so only a bounded prefix of each is ever searched.
+//! parsing the event; an Aho-Corasick automaton reads the text once. Fragments and texts are in lower case: a copy of a text costs
+//! less than an automaton with twice the transitions. The texts come from strangers, so only a bounded prefix of each is ever
+//! searched.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use aho_corasick::{AhoCorasick, MatchKind};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use rapidhash::fast::RandomState;
@@ -90,7 +91,7 @@ pub(crate) struct FragmentsBuilder {
 }
 
 impl FragmentsBuilder {
-    /// Adds `text`, in lower case or not, and returns its number.
+    /// Adds `text`, which is in lower case, and returns its number.
     pub(crate) fn add(&mut self, text: String) -> usize {
         self.add_between(text, [Edge::Any; 2])
     }
@@ -108,19 +109,10 @@ impl FragmentsBuilder {
         }
     }
 
-    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text, whatever the case of its ASCII letters.
+    /// Builds a set that searches at most the first `max_text_bytes` bytes of a text.
     pub(crate) fn build(self, max_text_bytes: usize) -> Fragments {
-        self.build_with(max_text_bytes, AhoCorasick::builder().ascii_case_insensitive(true))
-    }
-
-    /// The same for fragments and texts in lower case, which need fewer transitions.
-    pub(crate) fn build_for_lower_case(self, max_text_bytes: usize) -> Fragments {
-        self.build_with(max_text_bytes, &mut AhoCorasick::builder())
-    }
-
-    fn build_with(self, max_text_bytes: usize, builder: &mut AhoCorasickBuilder) -> Fragments {
         // `Standard` reports overlapping matches; the leftmost kinds would hide a fragment inside another.
-        let automaton = builder.match_kind(MatchKind::Standard).build(&self.texts).ok();
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&self.texts).ok();
         if automaton.is_none() || self.texts.len() > MAX_FRAGMENTS {
             broken("a built-in set of fragments is too large to search for");
         }
@@ -131,7 +123,7 @@ impl FragmentsBuilder {
 }
 
 impl Fragments {
-    /// Finds the fragments in the beginning of `text`, also overlapping ones. The case of ASCII letters is ignored.
+    /// Finds the fragments in the beginning of `text`, also overlapping ones.
     pub(crate) fn find(&self, text: impl AsRef<[u8]>) -> FoundFragments {
         let mut found = FoundFragments::default();
         self.for_each_found(text.as_ref(), |number| found.insert(number));
@@ -154,18 +146,27 @@ impl Fragments {
     }
 }
 
+/// The start of `text` in lower case, as long as `buffer`, to search for [`Fragments`]. In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
+pub(crate) fn lower_case_start<'b>(text: &str, buffer: &'b mut [u8]) -> &'b [u8] {
+    let searched = text.len().min(buffer.len());
+    let (lower_case, _) = buffer.split_at_mut(searched);
+    lower_case.copy_from_slice(text.as_bytes().split_at(searched).0);
+    lower_case.make_ascii_lowercase();
+    lower_case
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn overlapping_fragments_are_found_in_any_case() {
+    fn overlapping_fragments_are_found() {
         let mut builder = FragmentsBuilder::default();
         let spam = builder.add("spam".to_owned());
         let spamhaus = builder.add("spamhaus".to_owned());
         let absent = builder.add("spamcop".to_owned());
         assert_eq!(builder.add("spam".to_owned()), spam);
-        let found = builder.build(100).find("listed by SpamHaus");
+        let found = builder.build(100).find("listed by spamhaus");
         let set = |numbers: &[usize]| numbers.iter().copied().collect::<FragmentSet>();
         assert!(set(&[absent, spam]).intersects(&found) && !set(&[absent]).intersects(&found));
         assert!(!set(&[]).intersects(&found) && set(&[]).is_empty());
@@ -185,12 +186,21 @@ mod tests {
             ("new bot", vec![word_end, word]),
             ("bot", vec![word_end, word]),
             ("both botany bot2", vec![]),
-            ("both, then a Bot", vec![word_end, word]),
+            ("both, then a bot", vec![word_end, word]),
             ("me@home", vec![joined]),
             ("ios@9 @home", vec![]),
         ] {
             assert_eq!(fragments.find(text), expected.into_iter().collect(), "{text}");
         }
+    }
+
+    #[test]
+    fn start_of_a_text_is_in_lower_case_and_never_longer_than_the_buffer() {
+        for (text, expected) in [("", ""), ("SpamHaus", "spamhaus"), ("0123456789Abc", "0123456789")] {
+            assert_eq!(lower_case_start(text, &mut [0; 10]), expected.as_bytes());
+        }
+        // The limit may fall into a character.
+        assert_eq!(lower_case_start("012345678\u{c4}", &mut [0; 10]), b"012345678\xc3");
     }
 
     #[test]

@@ -18,6 +18,9 @@ mod strings;
 /// The deepest nesting of values. SES's own events stay below 10; with 64, [`Scanner::skip`] tracks open containers in one word.
 pub(crate) const MAX_DEPTH: u32 = 64;
 
+/// The keys behind the expected one that are tried before a key is read and searched for: as many as an SES event has outcomes.
+const KEYS_AHEAD: usize = 12;
+
 /// Why scanning stopped. [`Scanner::at`] gives the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanError {
@@ -220,6 +223,15 @@ impl<'a> Scanner<'a> {
 
     /// Reads a key that did not come in the expected order, and looks it up among all known keys.
     fn find_key<F: Copy>(&mut self, keys: &[KnownKey<F>], next: &mut usize) -> Result<Option<F>, ScanError> {
+        // Some of the keys that could come were not written, such as all outcomes before the one that an event has.
+        let near = keys.iter().enumerate().skip(*next + 1).take(KEYS_AHEAD);
+        for (index, key) in near {
+            if key.is_prefix_of(self.rest()) {
+                self.at += key.written_length();
+                *next = index + 1;
+                return Ok(Some(key.field()));
+            }
+        }
         // Resolved, because a sender may escape letters of a key: `"m\u0061il"` is `"mail"`.
         let found = self.key()?.resolve();
         for (index, key) in keys.iter().enumerate() {

@@ -10,7 +10,6 @@
 use std::fmt;
 
 use siphasher::sip::SipHasher13;
-use smallvec::SmallVec;
 
 use crate::event::{EmailEvent, EventType};
 
@@ -28,15 +27,34 @@ impl HashKey {
     /// (<https://www.aumasson.jp/siphash/>).
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
         // One contiguous input, because the hasher is slow at many short writes. Most inputs fit without an allocation.
-        let mut joined: SmallVec<[u8; 512]> = SmallVec::new();
+        let mut joined = [0; 512];
+        let mut rest: &mut [u8] = &mut joined;
         for part in parts {
-            joined.extend_from_slice(part);
             // A byte that UTF-8 never contains ends each part, so that ("ab", "c") and ("a", "bc") differ.
-            joined.push(0xff);
+            let Some((place, after)) = rest.split_at_mut_checked(part.len() + 1) else {
+                return self.hash_long(parts);
+            };
+            if let Some((end, start)) = place.split_last_mut() {
+                start.copy_from_slice(part);
+                *end = PART_END;
+            }
+            rest = after;
         }
+        let unused = rest.len();
+        let length = joined.len() - unused;
+        SipHasher13::new_with_key(&self.0).hash(joined.split_at(length).0)
+    }
+
+    /// [`HashKey::hash`] of parts of any length.
+    #[cold]
+    fn hash_long(&self, parts: &[&[u8]]) -> u64 {
+        let joined: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied().chain([PART_END])).collect();
         SipHasher13::new_with_key(&self.0).hash(&joined)
     }
 }
+
+/// Ends each part of what is hashed.
+const PART_END: u8 = 0xff;
 
 /// Does not print the key.
 impl fmt::Debug for HashKey {
@@ -123,6 +141,8 @@ impl EmailEvent<'_> {
 mod tests {
     use std::borrow::Cow;
 
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::event::{Bounce, BounceClass, BounceType, Interaction, Requester};
     use crate::tags::Tags;
@@ -172,6 +192,15 @@ mod tests {
             user_agent: Cow::Borrowed(user_agent),
             ip_address: Cow::Borrowed(ip_address),
             requester: Requester::Person,
+        }
+    }
+
+    #[test]
+    fn hash_does_not_depend_on_whether_the_parts_fit_into_the_buffer() {
+        for length in 0..1100 {
+            let (text, half) = ("x".repeat(length), length / 2);
+            let parts: [&[u8]; 3] = [&text.as_bytes()[..half], b"", &text.as_bytes()[half..]];
+            assert_eq!(KEY.hash(&parts), KEY.hash_long(&parts), "{length}");
         }
     }
 

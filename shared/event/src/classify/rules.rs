@@ -127,7 +127,7 @@ impl BounceRules {
         if rules.len() > MAX_RULES {
             broken("there are more built-in bounce rules than a set of them can hold");
         }
-        let fragments = fragments.build_for_lower_case(MAX_ANSWER_BYTES + 2);
+        let fragments = fragments.build(MAX_ANSWER_BYTES + 2);
         Self { rules, fragments, rules_by_text, rules_without_text }
     }
 

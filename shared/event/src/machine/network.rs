@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// An address as the bits that networks compare. An IPv4 address has those of its IPv4-mapped IPv6 address, so it is the same in
 /// either spelling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AddressBits(u128);
 
 impl AddressBits {
@@ -43,6 +43,11 @@ impl Network {
         let AddressBits(base) = AddressBits::of(base);
         // Bits beyond the length contradict it: one of the two is a mistake.
         (base & !mask == 0).then_some(Self { base, mask })
+    }
+
+    /// The lowest of its addresses.
+    pub(crate) const fn first(self) -> AddressBits {
+        AddressBits(self.base)
     }
 
     pub(crate) const fn contains(self, address: AddressBits) -> bool {

@@ -14,7 +14,7 @@ use super::agent_cache::AgentCache;
 use super::network::{AddressBits, Network};
 use crate::bit_set::BitSet;
 use crate::event::Requester;
-use crate::fragments::{Edge, Fragments, FragmentsBuilder};
+use crate::fragments::{Edge, Fragments, FragmentsBuilder, lower_case_start};
 use crate::invariant::{broken, or_broken};
 
 /// The bytes of a user agent that are searched. Those of browsers have 80 to 250.
@@ -126,7 +126,7 @@ impl MachineRules {
         let mut rules = Self::default();
         let mut fragments = FragmentsBuilder::default();
         file.rules.into_iter().for_each(|rule| rules.add(rule, &mut fragments));
-        rules.fragments = fragments.build_for_lower_case(MAX_USER_AGENT_BYTES);
+        rules.fragments = fragments.build(MAX_USER_AGENT_BYTES);
         rules
     }
 
@@ -202,13 +202,8 @@ impl MachineRules {
     /// The rules that a user agent leaves.
     fn by_user_agent(&self, user_agent: &str) -> RuleSet {
         let mut lower_case = [0; MAX_USER_AGENT_BYTES];
-        let searched = user_agent.len().min(MAX_USER_AGENT_BYTES);
-        let (lower_case, _) = lower_case.split_at_mut(searched);
-        // In bytes, not characters: a cut inside a character only loses a fragment that reaches beyond the limit.
-        lower_case.copy_from_slice(user_agent.as_bytes().split_at(searched).0);
-        lower_case.make_ascii_lowercase();
         let [mut fulfilled, mut excluded] = [RuleSet::default(); 2];
-        self.fragments.for_each_found(lower_case, |number| {
+        self.fragments.for_each_found(lower_case_start(user_agent, &mut lower_case), |number| {
             if let Some([fulfils, excludes]) = self.by_fragment.get(number) {
                 (fulfilled, excluded) = (fulfilled.union(*fulfils), excluded.union(*excludes));
             }

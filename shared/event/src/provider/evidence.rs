@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::Provider;
-use crate::fragments::{FragmentSet, Fragments, FragmentsBuilder};
+use crate::fragments::{Fragments, FragmentsBuilder, lower_case_start};
 use crate::machine::{AddressBits, Network};
 
 /// The bytes of an answer that are searched. Exchange Online's, which are the longest, have about 250.
@@ -51,47 +51,54 @@ pub fn recognise(texts: &[&str], address: &str) -> Option<&'static str> {
     texts.iter().find_map(|text| RULES.by_text(text)).or_else(|| RULES.by_address(address))
 }
 
+/// The list, turned round from what a server says to the providers that it names: an answer is read once, however many are listed.
 struct EvidenceRules {
     fragments: Fragments,
-    /// In the order of the list.
-    rules: Vec<EvidenceRule>,
-}
-
-struct EvidenceRule {
-    slug: &'static str,
-    fragments: FragmentSet,
-    networks: Vec<Network>,
+    /// By number of a fragment, the position in the list of its provider.
+    by_fragment: Vec<usize>,
+    /// By position in the list. The first of several that are named is the one that counts.
+    slugs: Vec<&'static str>,
+    /// By their first address. No two of them overlap; a test holds that.
+    networks: Vec<(Network, &'static str)>,
 }
 
 impl EvidenceRules {
     fn new(providers: &'static [Provider<'static>]) -> Self {
         let mut fragments = FragmentsBuilder::default();
-        let mut rules = Vec::new();
+        let (mut by_fragment, mut slugs, mut networks) = (Vec::new(), Vec::new(), Vec::new());
         for provider in providers {
             let Some(evidence) = &provider.evidence else { continue };
-            rules.push(EvidenceRule {
-                slug: provider.slug,
-                fragments: evidence.text.iter().map(|text| fragments.add((*text).to_owned())).collect(),
-                // One that cannot be parsed is left out; a test parses all of them.
-                networks: evidence.networks.iter().filter_map(|network| Network::parse(network)).collect(),
-            });
+            for text in &evidence.text {
+                // No fragment is listed twice, so the numbers are those of the positions; a test holds that too.
+                fragments.add((*text).to_owned());
+                by_fragment.push(slugs.len());
+            }
+            // One that cannot be parsed is left out; a test parses all of them.
+            let parsed = evidence.networks.iter().filter_map(|network| Network::parse(network));
+            networks.extend(parsed.map(|network| (network, provider.slug)));
+            slugs.push(provider.slug);
         }
-        Self { fragments: fragments.build(MAX_ANSWER_BYTES), rules }
+        networks.sort_unstable_by_key(|(network, _)| network.first());
+        Self { fragments: fragments.build(MAX_ANSWER_BYTES), by_fragment, slugs, networks }
     }
 
     fn by_text(&self, text: &str) -> Option<&'static str> {
-        if text.is_empty() {
-            return None;
-        }
-        let found = self.fragments.find(text);
-        self.rules.iter().find(|rule| rule.fragments.intersects(&found)).map(|rule| rule.slug)
+        let mut lower_case = [0; MAX_ANSWER_BYTES];
+        let mut first = usize::MAX;
+        self.fragments.for_each_found(lower_case_start(text, &mut lower_case), |fragment| {
+            if let Some(position) = self.by_fragment.get(fragment) {
+                first = first.min(*position);
+            }
+        });
+        self.slugs.get(first).copied()
     }
 
     fn by_address(&self, address: &str) -> Option<&'static str> {
         // Text that is not an address is in no network.
         let address = AddressBits::parse(address)?;
-        let is_in = |rule: &&EvidenceRule| rule.networks.iter().any(|network| network.contains(address));
-        self.rules.iter().find(is_in).map(|rule| rule.slug)
+        let later = self.networks.partition_point(|(network, _)| network.first() <= address);
+        let (network, slug) = self.networks.get(later.checked_sub(1)?)?;
+        network.contains(address).then_some(*slug)
     }
 }
 
