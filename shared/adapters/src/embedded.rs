@@ -4,6 +4,10 @@
 //! the database, and no redb type is part of the file format. Every acknowledged write is on disk. Plain writes that do not wait for the disk
 //! were rejected: administration consists mostly of them, and a crash would undo acknowledged changes.
 //! redb's quick repair stays off because it bloats the file (cberner/redb#934), and so does `compact()`.
+//!
+//! redb has a checksum for every page, in the page above it, but looks at them only after a crash. So the whole file is checked when a
+//! folder is opened: a flipped bit would otherwise hide items. Every commit has two phases: with one, a damaged commit looks like one
+//! that a crash interrupted, and redb would go back to the commit before it.
 
 use std::error::Error as StdError;
 use std::ops::Bound;
@@ -60,6 +64,14 @@ pub enum OpenError {
         /// The format number in its file.
         format: u8,
     },
+    /// The file in the folder is not as it was written.
+    #[error("data folder {folder} is damaged: {what}; restore it from a backup")]
+    Damaged {
+        /// The data folder as it was named.
+        folder: PathBuf,
+        /// What the database found.
+        what: String,
+    },
     /// The folder or the file in it cannot be used.
     #[error("data folder {folder} cannot be opened: check that it exists, is writable and has free space")]
     Unusable {
@@ -94,15 +106,26 @@ impl EmbeddedStore {
     /// Opens the store in `folder`, creating it if necessary. Blocking. One process at a time can open a folder.
     ///
     /// # Errors
-    /// [`OpenError`] if another process uses the folder, a newer program wrote it, or it is not usable.
+    /// [`OpenError`] if another process uses the folder, a newer program wrote it, it is damaged, or it is not usable.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let unusable =
-            |source: redb::Error| OpenError::Unusable { folder: folder.to_owned(), source: source.into() };
+        let unusable = |source: redb::Error| match source {
+            redb::Error::Corrupted(what) => OpenError::Damaged { folder: folder.to_owned(), what },
+            source => OpenError::Unusable { folder: folder.to_owned(), source: source.into() },
+        };
         create_folder(folder).map_err(|error| unusable(error.into()))?;
         let path = folder.join(FILE);
         let open = move || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&path)?);
-        let file = match DatabaseFile::new(Box::new(open)) {
-            Ok(file) => file,
+        let checked = damage_is_an_error(|| {
+            let mut format = 0;
+            let file = DatabaseFile::new(Box::new(open), |database| {
+                check_pages(database)?;
+                format = check_format(database)?;
+                Ok(())
+            })?;
+            Ok((file, format))
+        });
+        let (file, format) = match checked {
+            Ok(checked) => checked,
             Err(redb::Error::DatabaseAlreadyOpen) => {
                 // Only for the message. The lock that counts is the one that redb holds on its file.
                 let owner = std::fs::read_to_string(folder.join(OWNER_FILE))
@@ -111,9 +134,6 @@ impl EmbeddedStore {
             }
             Err(error) => return Err(unusable(error)),
         };
-        let format = file
-            .write(check_format)
-            .map_err(|failure| OpenError::Unusable { folder: folder.to_owned(), source: failure.into() })?;
         // A newer format may mean anything, so this program must not write into it.
         if format > FORMAT {
             return Err(OpenError::Newer { folder: folder.to_owned(), format });
@@ -266,9 +286,26 @@ fn write<T>(
 ) -> Result<T, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(durability)?;
+    transaction.set_two_phase_commit(true);
     let changed = change(&mut transaction.open_table(ITEMS)?)?;
     transaction.commit()?;
     Ok(changed)
+}
+
+/// Checks every page of the file.
+fn check_pages(database: &mut Database) -> Result<(), redb::Error> {
+    // False is not damage: the list of free pages was rebuilt.
+    if !database.check_integrity()? {
+        tracing::warn!("the data folder's list of free space was wrong and has been repaired");
+    }
+    Ok(())
+}
+
+/// Turns a panic of the database into an error: redb does not check what it reads of a file before it has verified its pages.
+fn damage_is_an_error<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    // Nothing that the work had begun is used after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(damaged("the database cannot make sense of its file")))
 }
 
 /// The format of the file. A new file gets this program's format.

@@ -61,8 +61,14 @@ struct Fault {
 }
 
 impl DatabaseFile {
-    pub(super) fn new(open: Open) -> Result<Self, redb::Error> {
-        let database = Some(open()?);
+    /// Opens the file and passes the database to `check` once: not again when the file is reopened, because calls wait meanwhile.
+    pub(super) fn new(
+        open: Open,
+        check: impl FnOnce(&mut Database) -> Result<(), redb::Error>,
+    ) -> Result<Self, redb::Error> {
+        let mut database = open()?;
+        check(&mut database)?;
+        let database = Some(database);
         Ok(Self { open, opened: RwLock::new(Opened { database, generation: 0 }), fault: Mutex::new(None) })
     }
 

@@ -231,7 +231,7 @@ impl SmallDisk {
     fn store(&self) -> EmbeddedStore {
         let disk = self.clone();
         let open = move || Ok(Database::builder().create_with_backend(disk.clone())?);
-        let file = DatabaseFile::new(Box::new(open)).unwrap();
+        let file = DatabaseFile::new(Box::new(open), |_| Ok(())).unwrap();
         file.write(check_format).unwrap();
         EmbeddedStore { file: Arc::new(file) }
     }
@@ -317,4 +317,78 @@ async fn writes_resume_by_themselves_once_a_full_disk_has_room() {
     assert_eq!(store.get(vec![more.key.clone()]).await.unwrap(), [Some(more)]);
     let kept = acknowledged_items(&store).await;
     assert!(kept > written, "{kept} items after {written} were acknowledged before the disk was full");
+}
+
+/// Everything in a store, in the order of the keys.
+fn everything(store: &EmbeddedStore) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FileFailure> {
+    store.file.read(|database| {
+        let table = database.begin_read()?.open_table(ITEMS)?;
+        table
+            .iter()?
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((key.value().to_vec(), value.value().to_vec()))
+            })
+            .collect()
+    })
+}
+
+/// What became of a flipped bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flip {
+    Harmless,
+    Refused,
+    /// Everything could be read, and some of it was not what had been written.
+    Silent,
+}
+
+/// Flips a bit of a copy of the file and opens it.
+fn flip(image: &[u8], bit: usize, written: &[(Vec<u8>, Vec<u8>)]) -> Flip {
+    let folder = tempfile::tempdir().unwrap();
+    let mut damaged = image.to_vec();
+    damaged[bit / 8] ^= 1 << (bit % 8);
+    std::fs::write(folder.path().join(FILE), damaged).unwrap();
+    match EmbeddedStore::open(folder.path()).map(|store| everything(&store)) {
+        Err(_) | Ok(Err(_)) => Flip::Refused,
+        Ok(Ok(found)) if found == written => Flip::Harmless,
+        Ok(Ok(_)) => Flip::Silent,
+    }
+}
+
+#[tokio::test]
+async fn flipped_bit_is_refused_or_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path()).unwrap();
+    for number in 0..60 {
+        let body = vec![number as u8; 20 * number];
+        let one = |sort: String| Item { body: body.clone(), ..item(&sort, number as u64, None) };
+        store.put((0..8).map(|part| one(format!("{number:03}#{part}"))).collect()).await.unwrap();
+        if number % 3 == 0 {
+            store.delete(vec![one(format!("{number:03}#1")).key]).await.unwrap();
+        }
+    }
+    let written = everything(&store).unwrap();
+    let path = folder.path().join(FILE);
+    let killed = std::fs::read(&path).unwrap();
+    drop(store);
+    let closed = std::fs::read(&path).unwrap();
+    for (name, image) in [("killed", killed), ("closed", closed)] {
+        // The header, which says where everything is, and places all over the file.
+        let header = (0..320).map(|byte| byte * 8 + byte % 8);
+        let anywhere =
+            (0..300_usize).map(|number| number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % (image.len() * 8));
+        let flips: Vec<(usize, Flip)> =
+            header.chain(anywhere).map(|bit| (bit, flip(&image, bit, &written))).collect();
+        let count = |kind| flips.iter().filter(|(_, found)| *found == kind).count();
+        println!(
+            "{name}: {} bytes, {} harmless, {} refused",
+            image.len(),
+            count(Flip::Harmless),
+            count(Flip::Refused)
+        );
+        let silent: Vec<usize> =
+            flips.iter().filter(|(_, found)| *found == Flip::Silent).map(|(bit, _)| *bit).collect();
+        assert_eq!(silent, [0; 0], "{name}");
+        assert!(count(Flip::Refused) > 20, "{name}: nothing was damaged");
+    }
 }
