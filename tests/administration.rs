@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use adapters::system_clock::SystemClock;
+use pipeline::ports::Clock as _;
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -183,4 +185,60 @@ fn mail_after_an_erasure_is_listed_reconciled_and_erased_again() {
         );
         assert_eq!(client.get("/v1/tenants")["tenants"], json!([]), "round {round}");
     }
+}
+
+#[test]
+fn backup_of_a_served_folder_is_a_folder_with_everything_acknowledged_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    let server = Server::start("serve", &data, &[]);
+    let key = server.key.clone().unwrap();
+    let client = Client { server: &server, operator: &key, tenant: "" };
+    let (created, _) = client.send(&key, "POST", "/v1/tenants", &json!({"id": "acme", "name": "Acme Ltd"}));
+    assert!(created < 300, "{created}");
+    let ingest = |first: usize| {
+        let events: Vec<String> = (first..first + 50).map(event).collect();
+        let reply = ureq::post(format!("{}/v1/ingest/ses", server.address))
+            .header("authorization", format!("Bearer {key}"))
+            .send(events.join("\n"))
+            .unwrap();
+        assert!(reply.status().is_success());
+    };
+    ingest(0);
+    let paths = [&copy, &data].map(|path| path.to_str().unwrap());
+    std::thread::scope(|scope| {
+        // Counting goes on while the folder is copied.
+        scope.spawn(|| (1..20).for_each(|batch| ingest(50 * batch)));
+        let (code, _, errors) = crate::support::mailgauge(&["backup", paths[0], "--data", paths[1]], b"");
+        assert_eq!(code, 0, "{errors}");
+    });
+    let (code, _, errors) = crate::support::mailgauge(&["backup", paths[0], "--data", paths[1]], b"");
+    assert!(code == 1 && errors.contains("must not replace"), "{errors}");
+    server.kill();
+    let restored = Server::start("serve", &copy, &[]);
+    assert_eq!(restored.key, None, "the keys are restored");
+    let client = Client { server: &restored, operator: &key, tenant: "" };
+    assert_eq!(client.get("/v1/tenants/acme")["name"], "Acme Ltd");
+    let proof = client.get("/v1/reconcile?from=-30d&to=now");
+    let counted = proof["aggregated"].as_u64().unwrap_or_else(|| panic!("{proof}"));
+    assert!(
+        (50..=1_000).contains(&counted) && counted % 50 == 0,
+        "{counted}: each request whole or not at all"
+    );
+    assert_eq!(proof["drift"], 0);
+    // The secrets are restored too: what was counted before is recognised.
+    let reply = ureq::post(format!("{}/v1/ingest/ses", restored.address))
+        .header("authorization", format!("Bearer {key}"))
+        .send((0..50).map(event).collect::<Vec<_>>().join("\n"));
+    assert!(reply.unwrap().status().is_success());
+    let again = client.get("/v1/reconcile?from=-30d&to=now");
+    assert_eq!((&again["aggregated"], &again["duplicates"]), (&json!(counted), &json!(50)));
+}
+
+/// A send of message `number` that happened now.
+fn event(number: usize) -> String {
+    let now = SystemClock.now();
+    format!(
+        r#"{{"eventType":"Send","mail":{{"timestamp":"{now}","messageId":"m{number}","destination":["a@example.com"],"tags":{{"tenant":["acme"]}}}},"send":{{}}}}"#
+    )
 }

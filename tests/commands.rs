@@ -8,6 +8,7 @@ use std::process::Command;
 
 use adapters::embedded::EmbeddedStore;
 use adapters::seal::SecretSeal;
+use adapters::secrets::Secrets;
 use adapters::system_clock::SystemClock;
 use cells::{Block, IntakeCounts};
 use event::{SequenceNumber, ShardId, TenantId};
@@ -847,8 +848,8 @@ impl Accumulate for OlderVersion {
 fn record_that_becomes_readable_is_counted_once_and_leaves_the_quarantine() {
     let data = DataFolder::new();
     data.ingest(&std::fs::read(sample("ses-send.json")).unwrap());
-    let secrets = std::fs::read(data.path().join("secrets")).unwrap();
-    let mut older = OlderVersion(SecretSeal::new(secrets.last_chunk().unwrap()));
+    let secrets = Secrets::decode(&std::fs::read(data.path().join("secrets")).unwrap()).unwrap();
+    let mut older = OlderVersion(secrets.seal());
     let contents =
         ["ses-open.json", "ses-click.json", "ses-open.json"].map(|name| std::fs::read(sample(name)).unwrap());
     let records = (1_u64..).zip(&contents).map(|(number, data)| {
@@ -1097,6 +1098,7 @@ fn every_command_describes_itself_with_an_example() {
         "sink rewind",
         "sink export",
         "doctor",
+        "backup",
     ];
     for command in commands {
         // Without the environment, whose terminal width and settings would be in the help.
@@ -1124,6 +1126,7 @@ fn doctor_reports_the_state_of_each_check_and_how_to_fix_it() {
     assert_eq!(
         states,
         [
+            ("records", "ok"),
             ("events arrive", "ok"),
             ("shards advance", "ok"),
             ("compaction", "ok"),

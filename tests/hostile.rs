@@ -241,3 +241,65 @@ mod connections {
         assert!(matches!(slow.read(&mut [0]), Ok(0)), "the headers were not complete within 10 s");
     }
 }
+
+mod damage {
+    //! Bits that flip on the disk.
+
+    use std::path::Path;
+
+    use crate::commands::{DataFolder, simulated};
+    use crate::support::mailgauge;
+
+    const FLIPS: usize = 300;
+
+    /// Every number that the folder's events gave.
+    fn answer(folder: &Path) -> (i32, String, String) {
+        mailgauge(&["reconcile", "--format", "json", "--data", folder.to_str().unwrap()], b"")
+    }
+
+    #[test]
+    fn flipped_bit_changes_no_answer_silently() {
+        let data = DataFolder::new();
+        data.ingest(&simulated("3", "30"));
+        let (code, whole, errors) = answer(&data.path());
+        assert_eq!(code, 0, "{errors}");
+        let names = ["mailgauge.redb", "secrets"];
+        let files = names.map(|name| (name, std::fs::read(data.path().join(name)).unwrap()));
+        let bits: usize = files.iter().map(|(_, bytes)| 8 * bytes.len()).sum();
+        let copy = tempfile::tempdir().unwrap();
+        let mut refused = 0;
+        for number in 0..FLIPS {
+            // All over the folder, and each tenth in the small file with the secrets.
+            let secrets = 8 * files[1].1.len();
+            let bit =
+                number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % if number % 10 == 0 { secrets } else { bits };
+            let (flipped, bit) = if number % 10 == 0 {
+                (1, bit)
+            } else if bit < bits - secrets {
+                (0, bit)
+            } else {
+                (1, bit - (bits - secrets))
+            };
+            for (index, (name, bytes)) in files.iter().enumerate() {
+                let mut bytes = bytes.clone();
+                if index == flipped {
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+                std::fs::write(copy.path().join(name), bytes).unwrap();
+            }
+            match answer(copy.path()) {
+                (0, found, _) => assert_eq!(found, whole, "bit {bit} of {}", names[flipped]),
+                (_, _, errors) => {
+                    let is_named = errors.contains(copy.path().to_str().unwrap());
+                    assert!(
+                        is_named && errors.contains("restore"),
+                        "bit {bit} of {}: {errors}",
+                        names[flipped]
+                    );
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > FLIPS / 10, "{refused} of {FLIPS} were refused: nothing was damaged");
+    }
+}

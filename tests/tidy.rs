@@ -114,12 +114,13 @@ fn pure_crates_depend_on_no_runtime() {
 /// The top-level modules of the pipeline that each of them may use, besides the base modules. The order is that of the data flow, backwards.
 #[test]
 fn modules_of_the_pipeline_depend_one_way() {
-    const MODULES: [(&str, &[&str]); 5] = [
+    const MODULES: [(&str, &[&str]); 6] = [
         ("directory", &[]),
         ("ledger", &["directory"]),
         ("history", &["directory", "ledger"]),
         ("export", &["directory", "ledger"]),
         ("alerting", &["directory", "ledger", "history"]),
+        ("verification", &["directory", "ledger", "history", "alerting"]),
     ];
     let modules = MODULES.map(|(module, _)| module);
     let mut checked = 0;

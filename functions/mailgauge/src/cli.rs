@@ -6,6 +6,7 @@ mod aggregate;
 mod alerts;
 mod attribution_options;
 mod backtest;
+mod backup;
 mod change_rows;
 mod config_file;
 mod counts_table;
@@ -62,6 +63,7 @@ enum Command {
     Tenants(tenants::Options),
     Keys(keys::Options),
     Doctor(doctor::Options),
+    Backup(backup::Options),
     Sink(sink::Options),
     Rebuild(Box<rebuild::Options>),
 }
@@ -85,6 +87,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Quarantine(options) => quarantine::run(&options),
         Command::Tenants(options) => tenants::run(&options),
         Command::Keys(options) => keys::run(&options),
+        Command::Backup(options) => backup::run(&options),
         Command::Sink(options) => sink::run(&options),
         Command::Rebuild(options) => rebuild::run(&options),
     }

@@ -5,7 +5,7 @@
 //! one shard; its records are numbered here.
 
 mod rebuild;
-mod secrets;
+pub mod secrets;
 mod store;
 
 use std::path::Path;

@@ -6,8 +6,9 @@
 //! redb's quick repair stays off because it bloats the file (cberner/redb#934), and so does `compact()`.
 //!
 //! redb has a checksum for every page, in the page above it, but looks at them only after a crash. So the whole file is checked when a
-//! folder is opened: a flipped bit would otherwise hide items. Every commit has two phases: with one, a damaged commit looks like one
-//! that a crash interrupted, and redb would go back to the commit before it.
+//! folder is opened: a flipped bit would otherwise hide items. Other processes may read a folder while one writes to it, which [`copy`]
+//! does. In this mode every commit of redb has two phases. With one phase, a damaged commit would look like one that a crash interrupted,
+//! and redb would go back to the commit before it.
 
 use std::error::Error as StdError;
 use std::ops::Bound;
@@ -18,10 +19,12 @@ use event::Timestamp;
 use pipeline::ports::{
     Expected, Item, Key, Page, PutError, Range, ScanOrder, Store, StoreError, StoreErrorKind,
 };
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition};
+use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 
+pub use copy::copy;
 use file::{DatabaseFile, FileFailure};
 
+mod copy;
 mod file;
 
 const ITEMS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("items");
@@ -91,6 +94,28 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
+/// Creates an empty file that only its owner may read, which the database then begins. One that exists keeps its rights.
+fn create_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+/// How the database file is opened, by this process and by others.
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder
+        .set_cache_size(CACHE_BYTES)
+        .set_concurrency_mode(ConcurrencyMode::SingleWriter)
+        .set_check_integrity_on_open(true);
+    builder
+}
+
 /// A store in a folder. Calls run on tokio's blocking threads, so they need a tokio runtime. Clones share the database.
 #[derive(Clone)]
 pub struct EmbeddedStore {
@@ -114,18 +139,10 @@ impl EmbeddedStore {
         };
         create_folder(folder).map_err(|error| unusable(error.into()))?;
         let path = folder.join(FILE);
-        let open = move || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&path)?);
-        let checked = damage_is_an_error(|| {
-            let mut format = 0;
-            let file = DatabaseFile::new(Box::new(open), |database| {
-                check_pages(database)?;
-                format = check_format(database)?;
-                Ok(())
-            })?;
-            Ok((file, format))
-        });
-        let (file, format) = match checked {
-            Ok(checked) => checked,
+        create_file(&path).map_err(|error| unusable(error.into()))?;
+        let open = move || Ok(builder().create(&path)?);
+        let file = match DatabaseFile::new(Box::new(open)) {
+            Ok(file) => file,
             Err(redb::Error::DatabaseAlreadyOpen) => {
                 // Only for the message. The lock that counts is the one that redb holds on its file.
                 let owner = std::fs::read_to_string(folder.join(OWNER_FILE))
@@ -134,6 +151,9 @@ impl EmbeddedStore {
             }
             Err(error) => return Err(unusable(error)),
         };
+        let format = file
+            .write(check_format)
+            .map_err(|failure| OpenError::Unusable { folder: folder.to_owned(), source: failure.into() })?;
         // A newer format may mean anything, so this program must not write into it.
         if format > FORMAT {
             return Err(OpenError::Newer { folder: folder.to_owned(), format });
@@ -210,10 +230,7 @@ impl EmbeddedStore {
         target: String,
         change: impl FnOnce(&mut EmbeddedTable<'_>) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(operation, target, move |file| {
-            file.write(|database| write(database, Durability::Immediate, change))
-        })
-        .await
+        self.run(operation, target, move |file| file.write(|database| write(database, change))).await
     }
 }
 
@@ -281,36 +298,17 @@ type EmbeddedTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 fn write<T>(
     database: &Database,
-    durability: Durability,
     change: impl FnOnce(&mut EmbeddedTable<'_>) -> Result<T, redb::Error>,
 ) -> Result<T, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(durability)?;
-    transaction.set_two_phase_commit(true);
+    let transaction = database.begin_write()?;
     let changed = change(&mut transaction.open_table(ITEMS)?)?;
     transaction.commit()?;
     Ok(changed)
 }
 
-/// Checks every page of the file.
-fn check_pages(database: &mut Database) -> Result<(), redb::Error> {
-    // False is not damage: the list of free pages was rebuilt.
-    if !database.check_integrity()? {
-        tracing::warn!("the data folder's list of free space was wrong and has been repaired");
-    }
-    Ok(())
-}
-
-/// Turns a panic of the database into an error: redb does not check what it reads of a file before it has verified its pages.
-fn damage_is_an_error<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    // Nothing that the work had begun is used after a panic.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(damaged("the database cannot make sense of its file")))
-}
-
 /// The format of the file. A new file gets this program's format.
 fn check_format(database: &Database) -> Result<u8, redb::Error> {
-    write(database, Durability::Immediate, |table| {
+    write(database, |table| {
         // In a write transaction, so that a new file has its number before its first item.
         let found = table.get(FORMAT_KEY)?.and_then(|value| value.value().first().copied());
         if found.is_none() {
@@ -354,9 +352,8 @@ fn drop_some(file: &DatabaseFile, now: Timestamp) -> Result<usize, FileFailure> 
     if expired.is_empty() {
         return Ok(0);
     }
-    // No need to wait for the disk: expired items that a crash restores are dropped again.
     file.write(|database| {
-        write(database, Durability::None, |table| {
+        write(database, |table| {
             for key in &expired {
                 table.remove(key.as_slice())?;
             }

@@ -7,6 +7,8 @@
 //! alerting -> history -> ledger -> directory -> (layout, stored, codec, ports)
 //!                export -^
 //! ```
+//!
+//! [`verification`] stands above them all: it reads what each of them has stored.
 
 pub mod alerting;
 pub mod block_id;
@@ -21,6 +23,7 @@ pub mod ports;
 pub mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verification;
 
 pub use codec::MalformedRecord;
 

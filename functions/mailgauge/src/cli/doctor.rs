@@ -18,6 +18,7 @@ use pipeline::export::{self, ExportBacklog};
 use pipeline::history::compaction::schedule;
 use pipeline::history::snapshot::CountingProgress;
 use pipeline::ports::Clock as _;
+use pipeline::verification::{self, Verification};
 use serde_json::json;
 
 use crate::cli::quarantine;
@@ -45,6 +46,8 @@ const SINKS: [&str; 2] = ["timestream", "influxdb"];
 const UNEXPORTED: AgeLimits = AgeLimits { ok_ms: 10 * MINUTE_MS, warning_ms: 24 * HOUR_MS };
 /// A warning if no event has arrived for this long.
 const MAX_QUIET_MS: i64 = 30 * MINUTE_MS;
+/// The damaged or missing records that are named; further ones are only counted.
+const MAX_NAMED: usize = 10;
 /// A batch whose lease ended this long ago fails again and again: a later attempt would have committed it.
 const MAX_OVERDUE_MS: i64 = 5 * MINUTE_MS;
 
@@ -59,6 +62,11 @@ const MAX_OVERDUE_MS: i64 = 5 * MINUTE_MS;
 pub struct Options {
     #[command(flatten)]
     store: StoreOptions,
+
+    /// Also read every record of the table, to find damaged and missing ones; all records of a data folder are always read. DynamoDB
+    /// charges for what is read
+    #[arg(long)]
+    records: bool,
 
     /// The deployment's Kinesis stream: checks whether all shards are counted, and how far behind counting is
     #[arg(long, value_name = "NAME")]
@@ -131,8 +139,9 @@ impl Diagnosis {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let runtime = server::runtime()?;
     let standalone = options.store.location.open(&runtime)?;
+    let reads_records = options.records || options.store.location.is_folder();
     let diagnoses = runtime.block_on(async {
-        let mut diagnoses = check_store(&standalone, SystemClock.now()).await?;
+        let mut diagnoses = check_store(&standalone, reads_records, SystemClock.now()).await?;
         diagnoses.extend(check_deployment(options, &standalone).await?);
         anyhow::Ok(diagnoses)
     })?;
@@ -159,8 +168,42 @@ async fn check_deployment(options: &Options, _: &Standalone) -> anyhow::Result<V
     Ok(Vec::new())
 }
 
+/// Whether every stored record is there and whole.
+fn damage(verification: &Verification) -> Diagnosis {
+    let Verification { records, findings, found } = verification;
+    if *found == 0 {
+        return Diagnosis::ok("records", format!("{} records are there and whole", grouped(*records)));
+    }
+    let named =
+        findings.iter().take(MAX_NAMED).map(|finding| format!("{}: {}", finding.record, finding.problem));
+    let unnamed = found.saturating_sub(MAX_NAMED as u64);
+    let more = (unnamed > 0).then(|| format!("and {} more", grouped(unnamed)));
+    let text = named.chain(more).collect::<Vec<_>>().join("; ");
+    Diagnosis::failed("records", text, "restore the data folder or table from a backup")
+}
+
 /// The checks that need nothing but the store.
-async fn check_store(standalone: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Diagnosis>> {
+async fn check_store(
+    standalone: &Standalone,
+    reads_records: bool,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Diagnosis>> {
+    if !reads_records {
+        return check_operation(standalone, now).await;
+    }
+    let verification = verification::verify(&standalone.store).await?;
+    let mut diagnoses = vec![damage(&verification)];
+    match check_operation(standalone, now).await {
+        Ok(others) => diagnoses.extend(others),
+        // They read the records that are damaged, and would only say again that these cannot be read.
+        Err(_) if verification.found > 0 => {}
+        Err(error) => return Err(error),
+    }
+    Ok(diagnoses)
+}
+
+/// The checks of what is stored in records that can be read.
+async fn check_operation(standalone: &Standalone, now: Timestamp) -> anyhow::Result<Vec<Diagnosis>> {
     let store = &standalone.store;
     let progress = CountingProgress::read(store).await?;
     // In the order of the data flow, so that the first failed check is usually the cause of the others.
@@ -296,6 +339,8 @@ fn span(milliseconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::verification::Finding;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_763_000_000);
@@ -322,6 +367,20 @@ mod tests {
         {
             assert_eq!(drift(5000, drift_found).status, expected, "{drift_found}");
         }
+    }
+
+    #[test]
+    fn damaged_records_are_named_up_to_ten_of_them() {
+        let finding = |number| Finding { record: format!("r-{number}"), problem: "it is missing".to_owned() };
+        let verification = |found: u64| Verification {
+            records: 7,
+            findings: (0..found.min(100)).map(finding).collect(),
+            found,
+        };
+        assert_eq!(damage(&verification(0)).found, "7 records are there and whole");
+        let one = damage(&verification(1));
+        assert_eq!((one.status, one.found.as_str()), (CheckStatus::Failed, "r-0: it is missing"));
+        assert!(damage(&verification(1_010)).found.ends_with("r-9: it is missing; and 1,000 more"));
     }
 
     #[test]

@@ -49,6 +49,11 @@ pub struct StoreOptions {
 }
 
 impl StoreLocation {
+    /// Whether it is a data folder and not a table.
+    pub const fn is_folder(&self) -> bool {
+        self.table.is_none()
+    }
+
     /// Opens the folder or table, which must exist, for counting under these rules of attribution.
     pub fn open_with_attribution(
         &self,

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use adapters::secrets::Secrets;
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 
 const FILE: &str = "secrets";
 
@@ -14,10 +14,9 @@ const FILE: &str = "secrets";
 pub fn read(folder: &Path) -> anyhow::Result<Option<Secrets>> {
     let path = folder.join(FILE);
     match std::fs::read(&path) {
-        Ok(bytes) => match bytes.try_into() {
-            Ok(bytes) => Ok(Some(Secrets::from_bytes(bytes))),
-            Err(_) => Err(anyhow!("{} is damaged: restore it from a backup of this folder", path.display())),
-        },
+        Ok(stored) => Secrets::decode(&stored)
+            .map(Some)
+            .ok_or_else(|| anyhow!("{} is damaged: restore it from a backup of this folder", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
@@ -32,9 +31,24 @@ pub fn missing(folder: &Path) -> anyhow::Error {
     )
 }
 
-/// Creates the secrets of a folder. They are written to another file and then renamed, so that a crash leaves either no secrets or whole ones.
+/// Creates the secrets of a folder.
 pub fn create(folder: &Path) -> anyhow::Result<Secrets> {
     let secrets = Secrets::generate()?;
+    write(&secrets, folder)?;
+    Ok(secrets)
+}
+
+/// Gives the secrets of a folder to another one, which has none.
+pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let secrets = read(from)?.ok_or_else(|| missing(from))?;
+    if read(to)?.is_some() {
+        bail!("{} has secrets, which a copy must not replace: name a new folder", to.display());
+    }
+    write(&secrets, to)
+}
+
+/// Writes them to another file, which is then renamed, so that a crash leaves either no secrets or whole ones.
+fn write(secrets: &Secrets, folder: &Path) -> anyhow::Result<()> {
     let path = &folder.join(FILE);
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
@@ -44,14 +58,13 @@ pub fn create(folder: &Path) -> anyhow::Result<Secrets> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let write = || {
         let mut file = options.open(&new)?;
-        file.write_all(&secrets.bytes())?;
+        file.write_all(&secrets.encode())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         // Without this, a power failure could undo the rename after events were hashed with these secrets.
         File::open(folder)?.sync_all()
     };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(secrets)
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -64,8 +77,7 @@ mod tests {
         assert!(read(folder.path()).unwrap().is_none());
         let first = create(folder.path()).unwrap();
         let again = read(folder.path()).unwrap().unwrap();
-        assert_eq!(first.bytes(), again.bytes());
-        assert_ne!(first.bytes(), &[0; Secrets::BYTES]);
+        assert_eq!(first.encode(), again.encode());
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability};
+use redb::Database;
 
 use super::{PROBE_KEY, write};
 
@@ -61,14 +61,8 @@ struct Fault {
 }
 
 impl DatabaseFile {
-    /// Opens the file and passes the database to `check` once: not again when the file is reopened, because calls wait meanwhile.
-    pub(super) fn new(
-        open: Open,
-        check: impl FnOnce(&mut Database) -> Result<(), redb::Error>,
-    ) -> Result<Self, redb::Error> {
-        let mut database = open()?;
-        check(&mut database)?;
-        let database = Some(database);
+    pub(super) fn new(open: Open) -> Result<Self, redb::Error> {
+        let database = Some(open()?);
         Ok(Self { open, opened: RwLock::new(Opened { database, generation: 0 }), fault: Mutex::new(None) })
     }
 
@@ -119,11 +113,11 @@ impl DatabaseFile {
             return Ok(());
         }
         self.write(|database| {
-            write(database, Durability::Immediate, |table| {
+            write(database, |table| {
                 table.insert(PROBE_KEY, vec![0; PROBE_BYTES].as_slice())?;
                 Ok(())
             })?;
-            write(database, Durability::Immediate, |table| {
+            write(database, |table| {
                 table.remove(PROBE_KEY)?;
                 Ok(())
             })

@@ -66,6 +66,7 @@ async fn new_folder_is_its_owners_alone_and_an_older_one_keeps_its_rights() {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = || new.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(), 0o700);
+        assert_eq!(new.join(FILE).metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o750)).unwrap();
         EmbeddedStore::open(&new).unwrap();
         assert_eq!(mode(), 0o750);
@@ -97,7 +98,7 @@ fn newer_format_is_refused_with_its_number() {
     let folder = tempfile::tempdir().unwrap();
     drop(EmbeddedStore::open(folder.path()).unwrap());
     let database = Database::create(folder.path().join(FILE)).unwrap();
-    write(&database, Durability::Immediate, |table| {
+    write(&database, |table| {
         table.insert(FORMAT_KEY, [9_u8].as_slice())?;
         Ok(())
     })
@@ -231,7 +232,7 @@ impl SmallDisk {
     fn store(&self) -> EmbeddedStore {
         let disk = self.clone();
         let open = move || Ok(Database::builder().create_with_backend(disk.clone())?);
-        let file = DatabaseFile::new(Box::new(open), |_| Ok(())).unwrap();
+        let file = DatabaseFile::new(Box::new(open)).unwrap();
         file.write(check_format).unwrap();
         EmbeddedStore { file: Arc::new(file) }
     }
@@ -319,8 +320,11 @@ async fn writes_resume_by_themselves_once_a_full_disk_has_room() {
     assert!(kept > written, "{kept} items after {written} were acknowledged before the disk was full");
 }
 
+/// Keys and values as they are stored.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Everything in a store, in the order of the keys.
-fn everything(store: &EmbeddedStore) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FileFailure> {
+fn everything(store: &EmbeddedStore) -> Result<Entries, FileFailure> {
     store.file.read(|database| {
         let table = database.begin_read()?.open_table(ITEMS)?;
         table
@@ -343,14 +347,14 @@ enum Flip {
 }
 
 /// Flips a bit of a copy of the file and opens it.
-fn flip(image: &[u8], bit: usize, written: &[(Vec<u8>, Vec<u8>)]) -> Flip {
+fn flip(image: &[u8], bit: usize, written: &Entries) -> Flip {
     let folder = tempfile::tempdir().unwrap();
     let mut damaged = image.to_vec();
     damaged[bit / 8] ^= 1 << (bit % 8);
     std::fs::write(folder.path().join(FILE), damaged).unwrap();
     match EmbeddedStore::open(folder.path()).map(|store| everything(&store)) {
         Err(_) | Ok(Err(_)) => Flip::Refused,
-        Ok(Ok(found)) if found == written => Flip::Harmless,
+        Ok(Ok(found)) if found == *written => Flip::Harmless,
         Ok(Ok(_)) => Flip::Silent,
     }
 }
@@ -359,9 +363,9 @@ fn flip(image: &[u8], bit: usize, written: &[(Vec<u8>, Vec<u8>)]) -> Flip {
 async fn flipped_bit_is_refused_or_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path()).unwrap();
-    for number in 0..60 {
-        let body = vec![number as u8; 20 * number];
-        let one = |sort: String| Item { body: body.clone(), ..item(&sort, number as u64, None) };
+    for number in 0..60_u8 {
+        let body = vec![number; 20 * usize::from(number)];
+        let one = |sort: String| Item { body: body.clone(), ..item(&sort, number.into(), None) };
         store.put((0..8).map(|part| one(format!("{number:03}#{part}"))).collect()).await.unwrap();
         if number % 3 == 0 {
             store.delete(vec![one(format!("{number:03}#1")).key]).await.unwrap();
@@ -391,4 +395,50 @@ async fn flipped_bit_is_refused_or_changes_nothing() {
         assert_eq!(silent, [0; 0], "{name}");
         assert!(count(Flip::Refused) > 20, "{name}: nothing was damaged");
     }
+}
+
+#[tokio::test]
+async fn copy_holds_what_was_there_at_one_instant_while_another_process_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    let store = EmbeddedStore::open(&from).unwrap();
+    let one = |number: u64| Item { body: vec![7; 300_000], ..item(&format!("{number:03}"), number, Some(9)) };
+    for number in 0..120 {
+        store.put(vec![one(number)]).await.unwrap();
+    }
+    let writer = store.clone();
+    let handle = tokio::runtime::Handle::current();
+    let mut pages = 0;
+    let copied = {
+        let (from, to) = (from.clone(), to.clone());
+        tokio::task::spawn_blocking(move || {
+            copy(&from, &to, &mut |_| {
+                pages += 1;
+                handle.block_on(writer.put(vec![one(500 + pages)])).unwrap();
+            })
+        })
+    };
+    assert_eq!(copied.await.unwrap().unwrap(), 121, "the items, and the format");
+    let copied = EmbeddedStore::open(&to).unwrap();
+    assert_eq!(acknowledged_in(&copied).await, (0..120).map(one).collect::<Vec<_>>());
+    assert!(acknowledged_in(&store).await.len() > 121);
+    // One that is not served is copied too, and nothing is copied over a store.
+    drop(store);
+    let again = folder.path().join("again");
+    std::fs::create_dir(&again).unwrap();
+    std::fs::write(again.join("mailgauge.partial"), b"of a copy that was interrupted").unwrap();
+    assert_eq!(copy(&from, &again, &mut |_| ()).unwrap(), 124);
+    let refused = copy(&from, &again, &mut |_| ()).unwrap_err();
+    assert!(format!("{refused:?}").contains("must not replace"), "{refused:?}");
+}
+
+async fn acknowledged_in(store: &EmbeddedStore) -> Vec<Item> {
+    let mut rest = Some(pipeline::layout::whole("p"));
+    let mut items = Vec::new();
+    while let Some(range) = rest {
+        let page = store.range(range).await.unwrap();
+        items.extend(page.items);
+        rest = page.rest;
+    }
+    items
 }
