@@ -222,7 +222,7 @@ fn backup_of_a_served_folder_is_a_folder_with_everything_acknowledged_before() {
     let proof = client.get("/v1/reconcile?from=-30d&to=now");
     let counted = proof["aggregated"].as_u64().unwrap_or_else(|| panic!("{proof}"));
     assert!(
-        (50..=1_000).contains(&counted) && counted % 50 == 0,
+        (50..=1_000).contains(&counted) && counted.is_multiple_of(50),
         "{counted}: each request whole or not at all"
     );
     assert_eq!(proof["drift"], 0);

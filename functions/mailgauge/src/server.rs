@@ -143,6 +143,7 @@ pub async fn serve_with<F: Future<Output = ()> + Send + 'static>(
     ServeSettings { sns_topics, requests_per_second, issuer, origins, channels }: ServeSettings,
     sender: impl FnOnce(Inbox) -> F,
 ) -> anyhow::Result<()> {
+    SystemClock::guard();
     let standalone = Arc::new(standalone);
     let (alert_channels, detection_settings) = channels.open(bound.address())?;
     let (inbox, counting) = inbox::open(Arc::clone(&standalone));

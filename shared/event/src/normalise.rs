@@ -15,7 +15,7 @@ use crate::outcome::{Ignored, Unreadable};
 use crate::provider::evidence::{ProviderEvidence, recognise};
 use crate::tags::Tags;
 use crate::units::Timestamp;
-use ses::{Preferences, Recipient, SesBody, SesEventType, SesMail, StatedEventType};
+use ses::{MAX_RECIPIENTS, Preferences, Recipient, SesBody, SesEventType, SesMail, StatedEventType};
 
 pub(crate) use ses::{SesEvent, SesField};
 pub(crate) use time::parse as parse_time;
@@ -64,6 +64,11 @@ pub(crate) fn events(
     // Only now, because the type decides which of the bodies is read.
     ses_event.read_postponed_body();
     let SesEvent { mail, body, .. } = ses_event;
+    // Opens and clicks are of one recipient at most, so it does not matter how many their message has.
+    let listed = if event_type.is_for_message() { mail.destinations.len() } else { body.recipients.len() };
+    if listed > MAX_RECIPIENTS {
+        return Err(Unreadable::TooManyRecipients { limit: MAX_RECIPIENTS }.into());
+    }
     let (at, sent_at) = times(event_type, mail, body)?;
     let mut event = EmailEvent {
         // Replaced below, before the event is passed on.

@@ -178,6 +178,12 @@ pub enum Unreadable {
         /// The limit, in layers.
         limit: usize,
     },
+    /// An event of more recipients than any message may have.
+    #[error("an event of more than {limit} recipients, which SES does not write")]
+    TooManyRecipients {
+        /// The limit.
+        limit: usize,
+    },
     /// Valid JSON that is neither an SES event nor an envelope of one.
     #[error("neither an SES event nor a known envelope")]
     NotAnEvent,

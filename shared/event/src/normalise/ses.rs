@@ -20,8 +20,9 @@ pub(super) use mail::SesMail;
 mod body;
 mod mail;
 
-/// The most recipients read from one event. SES allows 50 per message.
-pub(super) const MAX_RECIPIENTS: usize = 1000;
+/// The most recipients of one event; one with more is unreadable, because counting a part of them would be wrong silently. SES allows 50 per
+/// message unless it granted more, and a record of the largest size could list a million.
+pub(super) const MAX_RECIPIENTS: usize = 50_000;
 
 /// The letters of an event type that are compared: more than the longest name has.
 const MAX_TYPE_LETTERS: usize = 24;
@@ -95,6 +96,11 @@ impl SesEventType {
             "queuedepth" => Self::QueueDepth,
             _ => return None,
         })
+    }
+
+    /// Whether it applies to every recipient of its message rather than to those that its body lists.
+    pub(super) const fn is_for_message(self) -> bool {
+        matches!(self, Self::Send | Self::Reject | Self::RenderingFailure | Self::Subscription)
     }
 
     /// The path of the time in the body; `None` for the types that happen when SES accepts the message.

@@ -71,7 +71,42 @@ fn message_without_recipients_is_counted_once() {
 }
 
 #[test]
-fn recipients_and_tags_are_limited() {
+fn event_of_too_many_recipients_is_unreadable_and_an_open_of_their_message_is_not() {
+    let list = |count: usize| vec!["\"a@b.co\""; count].join(",");
+    let mail = |count: usize| {
+        format!(
+            r#""mail":{{"timestamp":"2025-11-13T02:15:23.456Z","messageId":"m","destination":[{}]}}"#,
+            list(count)
+        )
+    };
+    let delivery = |count: usize| {
+        format!(
+            r#"{{"eventType":"Delivery",{},"delivery":{{{TIME},"recipients":[{}]}}}}"#,
+            mail(1),
+            list(count)
+        )
+    };
+    let send = |count| format!(r#"{{"eventType":"Send",{}}}"#, mail(count));
+    let open = |count| format!(r#"{{"eventType":"Open",{},"open":{{{TIME}}}}}"#, mail(count));
+    for (text, is_counted) in [
+        (send(MAX_RECIPIENTS), true),
+        (send(MAX_RECIPIENTS + 1), false),
+        (delivery(MAX_RECIPIENTS), true),
+        (delivery(MAX_RECIPIENTS + 2), false),
+        (open(MAX_RECIPIENTS + 2), true),
+    ] {
+        Decoder::new().decode(text.as_bytes(), &mut |decoded| match decoded {
+            Decoded::Event(_) => assert!(is_counted),
+            Decoded::Unreadable { reason: Unreadable::TooManyRecipients { limit }, .. } => {
+                assert!(!is_counted && limit == MAX_RECIPIENTS);
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+}
+
+#[test]
+fn large_event_counts_all_its_recipients_and_a_part_of_its_tags() {
     let addresses = vec!["\"a@example.com\""; 1001].join(",");
     let tags: Vec<String> = (0..65).map(|n| format!("\"t{n}\":[\"v\",\"w\"]")).collect();
     let text = format!(
@@ -82,7 +117,7 @@ fn recipients_and_tags_are_limited() {
         Decoded::Event(event) => {
             assert_eq!(
                 (event.recipients.len(), event.destinations.len(), event.destination_count),
-                (1000, 50, 1001)
+                (1001, 50, 1001)
             );
             let tags = event.tags.list();
             let value = |name: &str| tags.get(name).map(AsRef::as_ref);

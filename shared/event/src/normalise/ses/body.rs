@@ -148,8 +148,8 @@ impl<'a> SesBody<'a> {
         self.recipients.clear();
         scanner.array_or_single(|scanner| {
             let recipient = Recipient::read(scanner)?;
-            // Read beyond the limit too, so that the rest of the event stays readable.
-            if self.recipients.len() < MAX_RECIPIENTS {
+            // One more than the limit is kept, by which it shows that there are too many.
+            if self.recipients.len() <= MAX_RECIPIENTS {
                 self.recipients.push(recipient);
             }
             Ok(())

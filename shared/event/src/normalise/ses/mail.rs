@@ -16,7 +16,7 @@ pub(in crate::normalise) struct SesMail<'a> {
     pub(in crate::normalise) source: OptionalText<'a>,
     pub(in crate::normalise) source_arn: OptionalText<'a>,
     pub(in crate::normalise) sending_account: OptionalText<'a>,
-    /// At most [`MAX_RECIPIENTS`] of the envelope recipients.
+    /// The envelope recipients, at most one more than [`MAX_RECIPIENTS`].
     pub(in crate::normalise) destinations: SmallVec<[Cow<'a, str>; 1]>,
     /// The number of envelope recipients, also of those that `destinations` leaves out.
     pub(in crate::normalise) destination_count: u32,
@@ -80,7 +80,7 @@ impl<'a> SesMail<'a> {
             if let Some(address) = scanner.optional_string()? {
                 // The count goes on beyond what is kept, so that an open is never attributed to the kept recipients alone.
                 self.destination_count = self.destination_count.saturating_add(1);
-                if self.destinations.len() < MAX_RECIPIENTS {
+                if self.destinations.len() <= MAX_RECIPIENTS {
                     self.destinations.push(address);
                 }
             }
