@@ -7,39 +7,42 @@
 //!
 //! Invariants:
 //! - Every part ends in exactly one [`Decoded`], and every payload has at least one.
-//! - A bad part never takes a good one with it. No event is both passed on and quarantined, unless a KPL message breaks behind it.
+//! - A bad part never takes a good one with it. No event is both passed on and quarantined, unless a KPL message breaks, or exceeds a
+//!   budget, behind it.
 //! - The outcome depends on the payload alone: not on the decoder's past, on time or on settings. So a replay gives the same outcomes.
-//! - Payloads are hostile: everything that grows with them (bytes, nesting, decompressed size) has a limit here. Time
-//!   grows in proportion to the bytes of all layers.
+//!   Only what a payload uses beyond its share of the budgets depends on the rest of its batch.
+//! - Payloads are hostile: everything that grows with them (bytes, nesting, decompressed size, parts, work) has a limit here and in
+//!   `budget`. What is decoded before a limit is reached counts, and the rest is unreadable.
 
 use memchr::{memchr, memrchr};
 
-use crate::account_event;
 use crate::event::EmailEvent;
 use crate::invariant::or_broken;
 use crate::json::{RawText, ScanError, Scanner};
 use crate::machine::AgentCache;
 use crate::normalise::{self, NotCounted};
-use envelope::{Content, EnvelopeFields, Field};
-use line_forms::LineForm;
+use budget::Allowance;
+use envelope::{Content, EnvelopeFields, Field, about_no_message};
+use line_forms::{LineForm, line_to_give_up, skip_byte_order_marks};
 
+pub use self::budget::{BatchBudget, MAX_INFLATED_BYTES, MAX_PARTS, MAX_WORK_BYTES};
 pub use self::line_forms::begins_with_table;
-pub use crate::outcome::{Encoding, Ignored, IgnoredCounts, Unreadable};
+pub use crate::outcome::{DecodeBudget, Encoding, Ignored, IgnoredCounts, Unreadable};
 
 mod base64;
+mod budget;
 mod compression;
 mod envelope;
 pub mod kafka;
 pub mod kinesis;
 mod kpl;
 mod line_forms;
+mod packed;
 pub mod stream;
 mod unfold;
 
 /// The largest payload, in bytes: more than the largest record of any source (Kinesis 10 MiB, Lambda's payload 6 MiB).
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
-/// The most bytes that compressed parts nested inside each other may decompress to, all levels together.
-pub const MAX_INFLATED_BYTES: usize = 64 << 20;
 /// The most layers inside each other. The deepest real payload has five: Lambda event, gzip, KPL, SNS envelope, event.
 pub const MAX_LAYERS: usize = 6;
 /// The most bytes of one text that are joined in vain, in search of values that were folded.
@@ -78,15 +81,8 @@ pub struct Decoder {
     /// Buffers that no layer uses at the moment, with whatever they held last.
     spare: Vec<Vec<u8>>,
     agents: AgentCache,
-}
-
-/// The position of a part among the layers.
-#[derive(Clone, Copy)]
-struct Layer {
-    /// The number of layers around the part.
-    depth: usize,
-    /// The bytes that the part may still decompress to.
-    inflate_budget: usize,
+    /// What the payload that is being decoded may still use, shared by all of its layers so that no arrangement multiplies a limit.
+    left: Allowance,
 }
 
 impl Decoder {
@@ -95,24 +91,46 @@ impl Decoder {
         Self::default()
     }
 
-    /// Decodes one payload and passes each outcome to `on_outcome`, in the order of the parts.
+    /// Decodes one payload and passes each outcome to `on_outcome`, in the order of the parts. It may use each budget in full.
     pub fn decode(&mut self, payload: &[u8], on_outcome: OnOutcome<'_>) {
+        self.decode_in_batch(payload, &mut BatchBudget::new(), on_outcome);
+    }
+
+    /// Decodes one payload of a batch in the same way. It may use its share of each budget, and of the rest what the payloads before it
+    /// left.
+    pub fn decode_in_batch(&mut self, payload: &[u8], batch: &mut BatchBudget, on_outcome: OnOutcome<'_>) {
         if payload.len() > MAX_RECORD_BYTES {
             let reason = Unreadable::TooLarge { limit: MAX_RECORD_BYTES };
             return on_outcome(Decoded::Unreadable { reason, bytes: payload });
         }
-        self.decode_payload(payload, Layer { depth: 0, inflate_budget: MAX_INFLATED_BYTES }, on_outcome);
+        let allowed = batch.for_payload(payload.len());
+        self.left = allowed;
+        self.decode_payload(payload, 0, on_outcome);
+        batch.take(payload.len(), allowed.used(self.left));
     }
 
-    fn decode_payload(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
+    /// Passes on the outcome of a part that is not an event.
+    fn pass(&mut self, decoded: Decoded<'_, '_>, on_outcome: OnOutcome<'_>) {
+        self.left.part();
+        on_outcome(decoded);
+    }
+
+    fn pass_unreadable(&mut self, reason: Unreadable, bytes: &[u8], on_outcome: OnOutcome<'_>) {
+        self.pass(Decoded::Unreadable { reason, bytes }, on_outcome);
+    }
+
+    /// Decodes what is inside `depth` other layers.
+    fn decode_payload(&mut self, bytes: &[u8], depth: usize, on_outcome: OnOutcome<'_>) {
         // Before anything is unpacked: the depth bounds the recursion, and with it the stack.
-        if layer.depth == MAX_LAYERS {
-            return on_outcome(Decoded::Unreadable {
-                reason: Unreadable::TooManyLayers { limit: MAX_LAYERS },
-                bytes,
-            });
+        if depth == MAX_LAYERS {
+            let reason = Unreadable::TooManyLayers { limit: MAX_LAYERS };
+            return self.pass_unreadable(reason, bytes, on_outcome);
         }
-        let inside = Layer { depth: layer.depth + 1, ..layer };
+        self.left.read(bytes.len());
+        if let Some(budget) = self.left.exhausted() {
+            return self.pass_unreadable(Unreadable::OverBudget(budget), bytes, on_outcome);
+        }
+        let inside = depth + 1;
         // By magic numbers, because no source says how its records are packed. None of them can begin JSON.
         if let Some(encoding) = compression::detect(bytes) {
             return self.decode_compressed(encoding, bytes, inside, on_outcome);
@@ -123,62 +141,20 @@ impl Decoder {
         self.decode_lines(bytes, inside, on_outcome);
     }
 
-    fn decode_kpl(
-        &mut self,
-        records: kpl::AggregatedRecords<'_>,
-        bytes: &[u8],
-        layer: Layer,
-        on_outcome: OnOutcome<'_>,
-    ) {
-        let mut is_empty = true;
-        for record in records {
-            is_empty = false;
-            // After an error there are no further records: the rest of the message can no longer be split into records.
-            match record {
-                Ok(record) => self.decode_payload(record, layer, on_outcome),
-                Err(kpl::NotProtobuf) => {
-                    // The whole message, because its digest matches no part of it. Deduplication recognises the records before the
-                    // defect when it is replayed.
-                    on_outcome(Decoded::Unreadable { reason: Unreadable::Broken(Encoding::Kpl), bytes });
-                }
-            }
-        }
-        if is_empty {
-            on_outcome(Decoded::Ignored(Ignored::Empty));
-        }
-    }
-
-    fn decode_compressed(
-        &mut self,
-        encoding: Encoding,
-        bytes: &[u8],
-        layer: Layer,
-        on_outcome: OnOutcome<'_>,
-    ) {
-        let mut buffer = self.take_buffer();
-        buffer.clear();
-        match compression::decompress(encoding, bytes, layer.inflate_budget, &mut buffer) {
-            Ok(()) => {
-                // The layers inside share what is left, so that nesting cannot multiply the limit.
-                let inflate_budget = layer.inflate_budget.saturating_sub(buffer.len());
-                self.decode_payload(&buffer, Layer { inflate_budget, ..layer }, on_outcome);
-            }
-            Err(reason) => on_outcome(Decoded::Unreadable { reason, bytes }),
-        }
-        self.keep_buffer(buffer);
-    }
-
     /// Decodes text in which single lines may not be UTF-8. Those lines are unreadable; the text between them is decoded without
     /// them.
-    fn decode_lines(&mut self, bytes: &[u8], layer: Layer, on_outcome: OnOutcome<'_>) {
+    fn decode_lines(&mut self, bytes: &[u8], depth: usize, on_outcome: OnOutcome<'_>) {
         let mut rest = bytes;
         loop {
             let error = match simdutf8::compat::from_utf8(rest) {
                 // White space after a line that was set apart is not an empty payload of its own.
                 Ok(text) if rest.len() < bytes.len() && text.trim_ascii().is_empty() => return,
-                Ok(text) => return self.decode_text(text, layer, on_outcome),
+                Ok(text) => return self.decode_text(text, depth, on_outcome),
                 Err(error) => error,
             };
+            if let Some(budget) = self.left.exhausted() {
+                return self.pass_unreadable(Unreadable::OverBudget(budget), rest, on_outcome);
+            }
             let (before, bad) = rest.split_at(error.valid_up_to());
             let start = memrchr(b'\n', before).map_or(0, |newline| newline + 1);
             let end = before.len() + memchr(b'\n', bad).unwrap_or(bad.len());
@@ -189,26 +165,26 @@ impl Decoder {
             let lines = std::str::from_utf8(lines).ok();
             let lines = or_broken(lines, "", "lines before the first invalid byte are not UTF-8");
             if !lines.trim_ascii().is_empty() {
-                self.decode_text(lines, layer, on_outcome);
+                self.decode_text(lines, depth, on_outcome);
             }
             // The byte order mark that begins a text in UTF-16. Neither of its bytes occurs in UTF-8.
             let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| bad_line.starts_with(mark));
             let reason = if is_utf16 { Unreadable::Utf16 } else { Unreadable::InvalidUtf8 };
-            on_outcome(Decoded::Unreadable { reason, bytes: bad_line });
+            self.pass_unreadable(reason, bad_line, on_outcome);
             rest = after;
         }
     }
 
     /// Decodes values one after the other. Where one is broken, its first line is unreadable and decoding continues on the next
     /// line, where NDJSON has its next event.
-    fn decode_text(&mut self, text: &str, layer: Layer, on_outcome: OnOutcome<'_>) {
+    fn decode_text(&mut self, text: &str, depth: usize, on_outcome: OnOutcome<'_>) {
         let mut scanner = Scanner::new(text);
         skip_byte_order_marks(&mut scanner, text);
         if scanner.peek().is_none() {
-            return on_outcome(Decoded::Ignored(Ignored::Empty));
+            return self.pass(Decoded::Ignored(Ignored::Empty), on_outcome);
         }
         if !matches!(scanner.peek(), Some(b'{' | b'[')) && line_forms::is_table(text) {
-            return on_outcome(Decoded::Unreadable { reason: Unreadable::Table, bytes: text.as_bytes() });
+            return self.pass_unreadable(Unreadable::Table, text.as_bytes(), on_outcome);
         }
         let mut is_inside_broken_value = false;
         let mut unfold_budget = UNFOLD_BUDGET;
@@ -220,23 +196,36 @@ impl Decoder {
             skip_byte_order_marks(&mut scanner, text);
             let Some(first) = scanner.peek() else { return };
             let mut settled = scanner.at();
-            if !matches!(first, b'{' | b'[')
-                && let Some(end) = self.decode_line_form(text, settled, layer, on_outcome)
+            if let Some(budget) = self.left.exhausted() {
+                let rest = text.as_bytes().get(settled..);
+                let rest = or_broken(rest, &[], "a value begins beyond its text");
+                return self.pass_unreadable(Unreadable::OverBudget(budget), rest, on_outcome);
+            }
+            // No known form of a line begins with a quote either.
+            if !matches!(first, b'{' | b'[' | b'"')
+                && let Some(end) = self.decode_line_form(text, settled, depth, on_outcome)
             {
                 scanner.resume_at(end);
                 continue;
             }
-            let Err(error) = self.decode_value(&mut scanner, text, &mut settled, layer, on_outcome) else {
+            let Err(error) = self.decode_value(&mut scanner, text, &mut settled, depth, on_outcome) else {
                 // Accept commas between top-level values: elements cut out of an array, and exports that end each line with one.
                 scanner.take_byte(b',');
                 continue;
             };
-            let line = line_to_give_up(text, settled, scanner.at());
             is_inside_broken_value = true;
+            if self.left.exhausted().is_some() {
+                // The value was not broken, but given up at the part that would have been next.
+                scanner.resume_at(settled);
+                continue;
+            }
+            let line = line_to_give_up(text, settled, scanner.at());
+            // Decoding continues on the next line, so what is behind the first one is read again.
+            self.left.read(scanner.at().saturating_sub(line.end));
             if unfold::is_fold(text, scanner.at())
-                && let Some(value) = unfold::unfold(text, line.start, &mut unfold_budget)
+                && let Some(value) = unfold::unfold(text, line.start, &mut unfold_budget, &mut self.left)
             {
-                self.decode_payload(value.json.as_bytes(), layer, on_outcome);
+                self.decode_payload(value.json.as_bytes(), depth, on_outcome);
                 scanner.resume_at(value.end);
                 continue;
             }
@@ -244,7 +233,7 @@ impl Decoder {
             let reason = Unreadable::json(error, scanner.at().saturating_sub(line.start));
             let bytes = text.as_bytes().get(line.clone());
             let bytes = or_broken(bytes, &[], "a line to give up is not a part of its text");
-            on_outcome(Decoded::Unreadable { reason, bytes });
+            self.pass_unreadable(reason, bytes, on_outcome);
             scanner.resume_at(line.end);
         }
     }
@@ -255,18 +244,20 @@ impl Decoder {
         &mut self,
         text: &str,
         start: usize,
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) -> Option<usize> {
+        // The whole line is searched at each value in it that does not begin with a bracket.
+        self.left.read(line_forms::line_length(text, start));
         match line_forms::of_line(text, start)? {
             LineForm::Ignored(ignored, end) => {
-                on_outcome(Decoded::Ignored(ignored));
+                self.pass(Decoded::Ignored(ignored), on_outcome);
                 Some(end)
             }
             LineForm::LogPrefix(event) => Some(event),
             LineForm::OtherLogLine(end) => {
                 let bytes = text.get(start..end)?.as_bytes();
-                on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                self.pass_unreadable(Unreadable::NotAnEvent, bytes, on_outcome);
                 Some(end)
             }
             LineForm::Base64(end) => {
@@ -274,7 +265,7 @@ impl Decoder {
                 let decoded = base64::decode_text(text.get(start..end)?, &mut buffer).ok();
                 let payload = decoded.filter(|bytes| line_forms::begins_like_payload(bytes));
                 let end = payload.map(|payload| {
-                    self.decode_payload(payload, layer, on_outcome);
+                    self.decode_payload(payload, depth, on_outcome);
                     end
                 });
                 self.keep_buffer(buffer);
@@ -290,28 +281,34 @@ impl Decoder {
         scanner: &mut Scanner<'a>,
         text: &'a str,
         settled: &mut usize,
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) -> Result<(), ScanError> {
         match scanner.peek() {
-            Some(b'{') => self.decode_object(scanner, text, settled, layer, on_outcome),
-            Some(b'[') => self.decode_array(scanner, text, settled, layer, on_outcome),
+            Some(b'{') => self.decode_object(scanner, text, settled, depth, on_outcome),
+            Some(b'[') => self.decode_array(scanner, text, settled, depth, on_outcome),
             Some(b'"') => {
                 let start = scanner.at();
                 let string = scanner.raw_string()?;
                 let bytes = scanner.bytes_since(start);
-                if !self.decode_string(string, line_forms::may_be_payload, layer, on_outcome) {
-                    on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                if !self.decode_string(string, line_forms::may_be_payload, depth, on_outcome) {
+                    self.pass_unreadable(Unreadable::NotAnEvent, bytes, on_outcome);
                 }
                 Ok(())
             }
             // A value of another type is no error of the syntax: the values after it are decoded as if it were not there.
             _ => {
                 let bytes = scanner.raw_value()?.as_bytes();
-                on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes });
+                self.pass_unreadable(Unreadable::NotAnEvent, bytes, on_outcome);
                 Ok(())
             }
         }
+    }
+
+    /// Stops reading a container at the next part where a budget is used up. The error itself is never seen.
+    #[inline]
+    fn may_continue(&self) -> Result<(), ScanError> {
+        if self.left.exhausted().is_none() { Ok(()) } else { Err(ScanError::Syntax) }
     }
 
     fn decode_array<'a>(
@@ -319,18 +316,19 @@ impl Decoder {
         scanner: &mut Scanner<'a>,
         text: &'a str,
         settled: &mut usize,
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) -> Result<(), ScanError> {
         let mut is_empty = true;
         scanner.array(|scanner| {
             is_empty = false;
-            self.decode_value(scanner, text, settled, layer, on_outcome)?;
+            self.may_continue()?;
+            self.decode_value(scanner, text, settled, depth, on_outcome)?;
             *settled = scanner.at();
             Ok(())
         })?;
         if is_empty {
-            on_outcome(Decoded::Ignored(Ignored::Empty));
+            self.pass(Decoded::Ignored(Ignored::Empty), on_outcome);
         }
         Ok(())
     }
@@ -340,7 +338,7 @@ impl Decoder {
         scanner: &mut Scanner<'a>,
         text: &'a str,
         settled: &mut usize,
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) -> Result<(), ScanError> {
         let start = scanner.at();
@@ -350,29 +348,30 @@ impl Decoder {
         scanner.object_with_known_keys(&Field::KEYS, |scanner, field| match (field, scanner.peek()) {
             (Some(Field::Records | Field::RecordsOrPartitions), Some(b'[')) => {
                 has_records = true;
-                self.decode_array(scanner, text, settled, layer, on_outcome)
+                self.decode_array(scanner, text, settled, depth, on_outcome)
             }
             (Some(Field::RequestPayload), Some(b'{' | b'[')) => {
                 has_records = true;
-                self.decode_value(scanner, text, settled, layer, on_outcome)?;
+                self.decode_value(scanner, text, settled, depth, on_outcome)?;
                 *settled = scanner.at();
                 Ok(())
             }
             // Not in an event: a sender may add a list to it that happens to have this name.
             (Some(Field::LogEntries), Some(b'[')) if !envelope.is_event() => {
                 has_records = true;
-                self.decode_array(scanner, text, settled, layer, on_outcome)
+                self.decode_array(scanner, text, settled, depth, on_outcome)
             }
             (Some(Field::RecordsOrPartitions), Some(b'{')) => scanner.object(|scanner, _| {
                 has_records = true;
-                self.decode_value(scanner, text, settled, layer, on_outcome)?;
+                self.may_continue()?;
+                self.decode_value(scanner, text, settled, depth, on_outcome)?;
                 *settled = scanner.at();
                 Ok(())
             }),
             _ => envelope.read_field(scanner, field),
         })?;
         if !has_records {
-            self.decode_content(envelope.content(), scanner.bytes_since(start), layer, on_outcome);
+            self.decode_content(envelope.content(), scanner.bytes_since(start), depth, on_outcome);
         }
         Ok(())
     }
@@ -381,7 +380,7 @@ impl Decoder {
         &mut self,
         content: Content<'_, '_>,
         bytes: &[u8],
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) {
         match content {
@@ -389,32 +388,33 @@ impl Decoder {
                 match normalise::events(wire, &mut self.agents, &mut |event| {
                     on_outcome(Decoded::Event(event));
                 }) {
-                    Ok(()) => {}
-                    Err(NotCounted::Ignored(ignored)) => on_outcome(Decoded::Ignored(ignored)),
-                    Err(NotCounted::Unreadable(reason)) => on_outcome(Decoded::Unreadable { reason, bytes }),
+                    // One part, although it has an event for each of its outcomes.
+                    Ok(()) => self.left.part(),
+                    Err(NotCounted::Ignored(ignored)) => self.pass(Decoded::Ignored(ignored), on_outcome),
+                    Err(NotCounted::Unreadable(reason)) => self.pass_unreadable(reason, bytes, on_outcome),
                 }
             }
             // What is packed has no outcome of its own: the parts inside it have theirs.
             Content::Base64(encoded) => {
                 let mut buffer = self.take_buffer();
                 let decoded = base64::decode(encoded, &mut buffer).map(|record| {
-                    self.decode_payload(record, layer, on_outcome);
+                    self.decode_payload(record, depth, on_outcome);
                 });
                 self.keep_buffer(buffer);
                 // Some tools write the payload itself where others write base64, which no payload is.
                 if let Err(reason) = decoded
-                    && !self.decode_string(encoded, line_forms::is_text_of_payload, layer, on_outcome)
+                    && !self.decode_string(encoded, line_forms::is_text_of_payload, depth, on_outcome)
                 {
-                    on_outcome(Decoded::Unreadable { reason, bytes });
+                    self.pass_unreadable(reason, bytes, on_outcome);
                 }
             }
             Content::Text(message) => {
-                self.decode_string(message, |_| true, layer, on_outcome);
+                self.decode_string(message, |_| true, depth, on_outcome);
             }
-            Content::Inline(json) => self.decode_payload(json.as_bytes(), layer, on_outcome),
-            Content::AboutNoMessage => on_outcome(about_no_message(bytes)),
-            Content::Ignored(ignored) => on_outcome(Decoded::Ignored(ignored)),
-            Content::Unknown => on_outcome(Decoded::Unreadable { reason: Unreadable::NotAnEvent, bytes }),
+            Content::Inline(json) => self.decode_payload(json.as_bytes(), depth, on_outcome),
+            Content::AboutNoMessage => self.pass(about_no_message(bytes), on_outcome),
+            Content::Ignored(ignored) => self.pass(Decoded::Ignored(ignored), on_outcome),
+            Content::Unknown => self.pass_unreadable(Unreadable::NotAnEvent, bytes, on_outcome),
         }
     }
 
@@ -423,7 +423,7 @@ impl Decoder {
         &mut self,
         string: RawText<'_>,
         is_payload: fn(&str) -> bool,
-        layer: Layer,
+        depth: usize,
         on_outcome: OnOutcome<'_>,
     ) -> bool {
         let mut buffer = self.take_buffer();
@@ -434,7 +434,7 @@ impl Decoder {
         string.resolve_into(&mut buffer);
         let accepted = is_payload(&buffer);
         if accepted {
-            self.decode_payload(buffer.as_bytes(), layer, on_outcome);
+            self.decode_payload(buffer.as_bytes(), depth, on_outcome);
         }
         self.keep_buffer(buffer.into_bytes());
         accepted
@@ -459,37 +459,6 @@ fn checked_text(payload: &[u8]) -> Result<&str, Unreadable> {
     }
     // As a whole: unlike a file of lines, a batch with a bad byte has no line that could be given up alone.
     simdutf8::basic::from_utf8(payload).map_err(|_| Unreadable::InvalidUtf8)
-}
-
-/// The outcome of an EventBridge event from SES that is not about a message. Read a second time, since it is rare.
-#[cold]
-fn about_no_message(bytes: &[u8]) -> Decoded<'_, 'static> {
-    let json = or_broken(simdutf8::basic::from_utf8(bytes).ok(), "", "a part of a text is not UTF-8");
-    match account_event::read(json) {
-        Ok(Some(event)) => Decoded::Ignored(Ignored::AccountEvent(Box::new(event))),
-        Ok(None) => Decoded::Ignored(Ignored::OtherDetailType),
-        Err(reason) => Decoded::Unreadable { reason, bytes },
-    }
-}
-
-/// Skips byte order marks, also between values: each of several concatenated files may begin with one.
-fn skip_byte_order_marks(scanner: &mut Scanner<'_>, text: &str) {
-    const MARK: char = '\u{feff}';
-    while scanner.peek() == Some(0xef) && text.get(scanner.at()..).is_some_and(|rest| rest.starts_with(MARK))
-    {
-        scanner.resume_at(scanner.at() + MARK.len_utf8());
-    }
-}
-
-/// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are
-/// left out, unless scanning failed on one of them.
-fn line_to_give_up(text: &str, settled: usize, failed_at: usize) -> std::ops::Range<usize> {
-    let rest = or_broken(text.as_bytes().get(settled..), &[], "a part ends beyond its text");
-    let before_fault = rest.iter().take(failed_at.saturating_sub(settled));
-    let gap = before_fault.take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
-    let start = settled + gap;
-    let length = rest.get(gap..).and_then(|rest| memchr(b'\n', rest));
-    start..length.map_or(text.len(), |length| start + length)
 }
 
 #[cfg(test)]

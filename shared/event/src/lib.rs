@@ -33,7 +33,7 @@ mod outcome;
 mod tags;
 
 pub use account_event::{AccountEvent, SendingChange, SendingResource};
-pub use decode::{Decoded, Decoder, Ignored, IgnoredCounts, Unreadable};
+pub use decode::{BatchBudget, DecodeBudget, Decoded, Decoder, Ignored, IgnoredCounts, Unreadable};
 pub use event::{
     Bounce, BounceClass, BounceType, EmailEvent, EventType, Interaction, Requester, Suppression,
 };

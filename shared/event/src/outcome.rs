@@ -9,6 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::account_event::AccountEvent;
+use crate::decode::{MAX_INFLATED_BYTES, MAX_PARTS, MAX_WORK_BYTES};
 use crate::json::ScanError;
 
 /// A sound part that is not an event of sent mail. It is counted as ignored and is never an error.
@@ -208,6 +209,30 @@ pub enum Unreadable {
     /// Packed data that cannot be unpacked.
     #[error("broken {0} data")]
     Broken(Encoding),
+    /// What is left of a payload that used up a budget, or a compressed part that would.
+    #[error("over the budget of {0} for a record and its batch; split it into smaller records")]
+    OverBudget(DecodeBudget),
+}
+
+/// A budget of decoding that all layers of a payload share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeBudget {
+    /// Bytes that compressed parts decompress to, at most [`MAX_INFLATED_BYTES`].
+    InflatedBytes,
+    /// Parts, at most [`MAX_PARTS`].
+    Parts,
+    /// Bytes read, each time that they are read, at most [`MAX_WORK_BYTES`].
+    Work,
+}
+
+impl std::fmt::Display for DecodeBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InflatedBytes => write!(f, "{} MiB of decompressed bytes", MAX_INFLATED_BYTES >> 20),
+            Self::Parts => write!(f, "{MAX_PARTS} parts"),
+            Self::Work => write!(f, "{} MiB of work", MAX_WORK_BYTES >> 20),
+        }
+    }
 }
 
 /// A way in which bytes are packed.

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::outcome::{Encoding, Unreadable};
+use crate::outcome::{DecodeBudget, Encoding, Unreadable};
 
 /// The largest window a zstd frame may request, as a power of two: 32 MiB, enough for every level without `--ultra` or `--long`.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
@@ -25,7 +25,7 @@ pub(super) fn detect(bytes: &[u8]) -> Option<Encoding> {
 /// Appends all members or frames of `bytes`, decompressed, to `buffer`.
 ///
 /// # Errors
-/// [`Unreadable::TooLarge`] beyond `limit` bytes, [`Unreadable::Broken`] if the data is damaged or cut off.
+/// [`Unreadable::OverBudget`] beyond `limit` bytes, [`Unreadable::Broken`] if the data is damaged or cut off.
 pub(super) fn decompress(
     encoding: Encoding,
     bytes: &[u8],
@@ -44,7 +44,7 @@ pub(super) fn decompress(
     };
     match read {
         // Checked after reading, because only the data shows its size: both formats may state a wrong one or none.
-        Ok(length) if length > limit => Err(Unreadable::TooLarge { limit }),
+        Ok(length) if length > limit => Err(Unreadable::OverBudget(DecodeBudget::InflatedBytes)),
         Ok(_) => Ok(()),
         Err(_) => Err(Unreadable::Broken(encoding)),
     }

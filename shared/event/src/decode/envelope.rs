@@ -18,6 +18,9 @@
 
 use std::borrow::Cow;
 
+use super::Decoded;
+use crate::account_event;
+use crate::invariant::or_broken;
 use crate::json::{KnownKey, RawText, ScanError, Scanner};
 use crate::normalise::{SesEvent, SesField};
 use crate::outcome::Ignored;
@@ -224,5 +227,16 @@ impl<'a> EnvelopeFields<'a> {
             return Content::AboutNoMessage;
         }
         Content::Unknown
+    }
+}
+
+/// The outcome of an EventBridge event from SES that is not about a message. Read a second time, since it is rare.
+#[cold]
+pub(super) fn about_no_message(bytes: &[u8]) -> Decoded<'_, 'static> {
+    let json = or_broken(simdutf8::basic::from_utf8(bytes).ok(), "", "a part of a text is not UTF-8");
+    match account_event::read(json) {
+        Ok(Some(event)) => Decoded::Ignored(Ignored::AccountEvent(Box::new(event))),
+        Ok(None) => Decoded::Ignored(Ignored::OtherDetailType),
+        Err(reason) => Decoded::Unreadable { reason, bytes },
     }
 }

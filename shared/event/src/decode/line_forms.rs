@@ -7,6 +7,8 @@
 use memchr::memchr;
 
 use super::{compression, kpl};
+use crate::invariant::or_broken;
+use crate::json::Scanner;
 use crate::outcome::Ignored;
 
 /// The beginning of the plain text that SES publishes to a topic to validate it as an event destination. The validation of a
@@ -43,7 +45,7 @@ pub(super) enum LineForm {
 /// Recognises the line of `text` that begins at `start`, which is not white space.
 pub(super) fn of_line(text: &str, start: usize) -> Option<LineForm> {
     let rest = text.get(start..)?;
-    let length = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+    let length = line_length(text, start);
     let line = rest.get(..length)?.trim_ascii_end();
     if line.starts_with(SNS_VALIDATION) {
         return Some(LineForm::Ignored(Ignored::SnsValidation, start + length));
@@ -60,6 +62,12 @@ pub(super) fn of_line(text: &str, start: usize) -> Option<LineForm> {
         return Some(log_prefix(line).map_or(end, |length| LineForm::LogPrefix(start + length)));
     }
     may_be_base64(line).then_some(LineForm::Base64(start + line.len()))
+}
+
+/// The bytes from `start` to the end of its line.
+pub(super) fn line_length(text: &str, start: usize) -> usize {
+    let rest = text.as_bytes().get(start..).unwrap_or(&[]);
+    memchr(b'\n', rest).unwrap_or(rest.len())
 }
 
 /// The length of the footer that SNS appends to an email; `None` if `rest` does not begin with one.
@@ -159,6 +167,26 @@ pub(super) fn is_table(text: &str) -> bool {
     }
     // Events after a line that only looks like column names must be found.
     count >= MIN_COLUMNS && !rows.lines().any(|line| line.trim_ascii_start().starts_with(['{', '[']))
+}
+
+/// Skips byte order marks, also between values: each of several concatenated files may begin with one.
+pub(super) fn skip_byte_order_marks(scanner: &mut Scanner<'_>, text: &str) {
+    const MARK: char = '\u{feff}';
+    while scanner.peek() == Some(0xef) && text.get(scanner.at()..).is_some_and(|rest| rest.starts_with(MARK))
+    {
+        scanner.resume_at(scanner.at() + MARK.len_utf8());
+    }
+}
+
+/// From the first value after `settled` to the end of its line. White space and commas before it only separate values and are
+/// left out, unless scanning failed on one of them.
+pub(super) fn line_to_give_up(text: &str, settled: usize, failed_at: usize) -> std::ops::Range<usize> {
+    let rest = or_broken(text.as_bytes().get(settled..), &[], "a part ends beyond its text");
+    let before_fault = rest.iter().take(failed_at.saturating_sub(settled));
+    let gap = before_fault.take_while(|byte| byte.is_ascii_whitespace() || **byte == b',').count();
+    let start = settled + gap;
+    let length = rest.get(gap..).and_then(|rest| memchr(b'\n', rest));
+    start..length.map_or(text.len(), |length| start + length)
 }
 
 #[cfg(test)]

@@ -6,10 +6,13 @@
 
 use memchr::memchr;
 
-use crate::json::Scanner;
+use super::budget::Allowance;
+use crate::json::{ScanError, Scanner};
 
 /// The most bytes that one value may have: more than the largest message of SNS, 256 KiB.
 const MAX_BYTES: usize = 512 << 10;
+/// The bytes that are joined at first: more than most events.
+const FIRST_BYTES: usize = 8 << 10;
 
 /// Whether a fold stopped the scanner at this position.
 pub(super) fn is_fold(text: &str, at: usize) -> bool {
@@ -28,21 +31,58 @@ pub(super) struct Unfolded {
 
 /// The value that `text` begins with at `start`, up to the next blank line; `None` if it is not JSON without its folds either. Takes
 /// the bytes that it reads in vain from `budget`, and does nothing if that is used up: values that stay broken must not make the time grow
-/// faster than the text.
-pub(super) fn unfold(text: &str, start: usize, budget: &mut usize) -> Option<Unfolded> {
-    let folded = text.get(start..)?;
-    if !folded.starts_with('{') || *budget == 0 {
+/// faster than the text. All bytes that it reads count as work.
+pub(super) fn unfold(text: &str, start: usize, budget: &mut usize, left: &mut Allowance) -> Option<Unfolded> {
+    if *budget == 0 || !text.get(start..)?.starts_with('{') {
         return None;
     }
-    let mut json = String::new();
-    // Where each line begins: in `json`, and in `text`.
-    let mut lines = Vec::new();
+    // A short value must not cost as much as the longest one that could be there.
+    let mut limit = FIRST_BYTES;
+    loop {
+        let Joined { mut json, lines, is_cut } = join(text, start, limit)?;
+        left.read(json.len());
+        let mut scanner = Scanner::new(&json);
+        let end = scanner.skip();
+        if end == Err(ScanError::UnexpectedEnd) && is_cut && limit < MAX_BYTES {
+            limit *= 8;
+            continue;
+        }
+        if end.is_err() {
+            *budget = budget.saturating_sub(json.len().max(1));
+            return None;
+        }
+        let length = scanner.at();
+        let &(in_json, in_text) = lines.iter().rev().find(|(in_json, _)| *in_json < length)?;
+        json.truncate(length);
+        return Some(Unfolded { json, end: in_text + length - in_json });
+    }
+}
+
+/// Lines without the folds between them.
+struct Joined {
+    json: String,
+    /// Where each line begins: in `json`, and in the text.
+    lines: Vec<(usize, usize)>,
+    /// Whether the limit ended them, instead of a blank line or the end of the text.
+    is_cut: bool,
+}
+
+/// Joins the lines from `start`, at most `limit` bytes.
+fn join(text: &str, start: usize, limit: usize) -> Option<Joined> {
+    let mut joined = Joined { json: String::new(), lines: Vec::new(), is_cut: false };
+    let Joined { json, lines, is_cut } = &mut joined;
     let mut at = start;
     while let Some(rest) = text.get(at..) {
-        let length = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        // Not searched beyond the limit, where a line may be as long as the text.
+        let head = rest.as_bytes().get(..limit + 2).unwrap_or(rest.as_bytes());
+        let length = memchr(b'\n', head).unwrap_or(head.len());
+        if json.len() + length > limit {
+            *is_cut = true;
+            break;
+        }
         let line = rest.get(..length)?;
         // A blank line separates the notification from the footer: JSON is never folded into one.
-        if line.trim_ascii().is_empty() || json.len() + length > MAX_BYTES {
+        if line.trim_ascii().is_empty() {
             break;
         }
         let is_continuation = at > start && line.starts_with(' ');
@@ -57,15 +97,7 @@ pub(super) fn unfold(text: &str, start: usize, budget: &mut usize) -> Option<Unf
         }
         at += length + 1;
     }
-    let mut scanner = Scanner::new(&json);
-    if scanner.skip().is_err() {
-        *budget = budget.saturating_sub(json.len().max(1));
-        return None;
-    }
-    let length = scanner.at();
-    let &(in_json, in_text) = lines.iter().rev().find(|(in_json, _)| *in_json < length)?;
-    json.truncate(length);
-    Some(Unfolded { json, end: in_text + length - in_json })
+    Some(joined)
 }
 
 #[cfg(test)]
@@ -73,7 +105,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Option<(&str, &str)>) {
-        let unfolded = unfold(text, 0, &mut 1000);
+        let unfolded = unfold(text, 0, &mut 1000, &mut Allowance::default());
         let parts = unfolded.as_ref().map(|unfolded| (unfolded.json.as_str(), &text[unfolded.end..]));
         assert_eq!(parts, expected, "{text}");
     }
@@ -88,10 +120,10 @@ mod tests {
 
     #[test]
     fn values_that_stay_broken_use_up_the_budget() {
-        let mut budget = 10;
-        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget).is_none());
-        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget).is_none());
+        let (mut budget, mut left) = (10, Allowance::default());
+        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget, &mut left).is_none());
+        assert!(unfold("{\"a\nb\nc\n", 0, &mut budget, &mut left).is_none());
         assert_eq!(budget, 0);
-        assert!(unfold("{}", 0, &mut budget).is_none());
+        assert!(unfold("{}", 0, &mut budget, &mut left).is_none());
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cells::{Accumulator, Block, ClickDecision, CountedClick, IntakeCounts, Resolution};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
-use event::decode::{Decoded, Decoder};
+use event::decode::{BatchBudget, Decoded, Decoder};
 use event::invariant::or_broken;
 use event::link::LinkNames;
 use event::machine::burst::{BurstClick, ClickMemory};
@@ -51,6 +51,9 @@ const MAX_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Turns records into what is stored of them. Implementations are pure.
 pub trait Accumulate: Send {
+    /// Begins a batch, whose records share the budgets of decoding however many commits it takes.
+    fn begin_batch(&mut self) {}
+
     /// Takes the first of `records`, as many as one commit may hold and at least one.
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated;
 
@@ -108,6 +111,8 @@ pub struct EventAccumulator<Z> {
     key: HashKey,
     seal: Z,
     decoder: Decoder,
+    /// What the records of the present batch may still use beyond their shares.
+    budget: BatchBudget,
     /// Clicks that were committed. A click that belongs to a burst with one of them is a machine's, too. A new process starts
     /// without them: it counts the rest of a burst by itself.
     clicks: ClickMemory,
@@ -119,7 +124,16 @@ impl<Z: Seal> EventAccumulator<Z> {
         let (recipients, links) = (attribution.recipients().clone(), attribution.link_names());
         let attributor = CachedAttribution::new(attribution);
         let clicks = ClickMemory::default();
-        Self { attributor, recipients, links, key, seal, decoder: Decoder::new(), clicks }
+        Self {
+            attributor,
+            recipients,
+            links,
+            key,
+            seal,
+            decoder: Decoder::new(),
+            budget: BatchBudget::new(),
+            clicks,
+        }
     }
 
     /// Attributes the events of later batches by other settings.
@@ -131,8 +145,12 @@ impl<Z: Seal> EventAccumulator<Z> {
 }
 
 impl<Z: Seal> Accumulate for EventAccumulator<Z> {
+    fn begin_batch(&mut self) {
+        self.budget = BatchBudget::new();
+    }
+
     fn accumulate(&mut self, records: &[Record<'_>], window: &DeduplicationWindow) -> Accumulated {
-        let Self { attributor, recipients, links, key, seal, decoder, clicks } = self;
+        let Self { attributor, recipients, links, key, seal, decoder, budget, clicks } = self;
         let mut counting = Accumulation {
             attributor,
             recipients,
@@ -154,7 +172,7 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
             counting.result.totals.records += 1;
             let mut part = 0;
             let mut ignored = IgnoredCounts::default();
-            decoder.decode(record.data, &mut |decoded| match decoded {
+            decoder.decode_in_batch(record.data, budget, &mut |decoded| match decoded {
                 Decoded::Event(event) => counting.event(event, record.arrived_at),
                 Decoded::Ignored(kind) => {
                     counting.result.totals.ignored += 1;

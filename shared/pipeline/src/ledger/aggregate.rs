@@ -97,6 +97,7 @@ impl<S: Store, C: Clock> Aggregation<'_, S, C> {
         let skipped = records.partition_point(is_committed);
         let mut committed = Committed { skipped: skipped as u64, ..Committed::default() };
         let (_, mut rest) = records.split_at(skipped);
+        accumulator.begin_batch();
         // A batch may need several commits. Each is complete in itself, so an error in the middle keeps those before
         // it.
         while !rest.is_empty() {
