@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cells::{Accumulator, Block, ClickDecision, CountedClick, IntakeCounts, Resolution};
 use event::attribution::{Attribution, CachedAttribution, RecipientAttribution, RecipientDimensions};
-use event::decode::{BatchBudget, Decoded, Decoder};
+use event::decode::{BatchBudget, Decoded, Decoder, Unreadable};
 use event::invariant::or_broken;
 use event::link::LinkNames;
 use event::machine::burst::{BurstClick, ClickMemory};
@@ -36,8 +36,8 @@ const TENANTS_PER_COMMIT: usize = 1_000;
 const MAX_TENANTS: usize = 2_000;
 /// A commit takes no further record once it has this many counts: a limit on memory and on the time between begin and end.
 const COUNTS_PER_COMMIT: u64 = 50_000;
-/// The most quarantined parts that one commit keeps; further ones are only counted. Otherwise a record of a
-/// million empty lines would fill the store.
+/// The most quarantined parts that one commit keeps, and as many again of what exceeded a budget of decoding; further ones are only
+/// counted. Otherwise a record of a million empty lines would fill the store.
 const MAX_QUARANTINED: usize = 1_000;
 /// The most bytes of quarantined parts that one commit keeps.
 const MAX_QUARANTINED_BYTES: usize = 8 << 20;
@@ -185,9 +185,10 @@ impl<Z: Seal> Accumulate for EventAccumulator<Z> {
                     counting.result.totals.quarantined += 1;
                     kept_bytes += bytes.len();
                     // What is not kept was counted above all the same: every part of a record has an outcome.
-                    if counting.result.quarantined.len() < MAX_QUARANTINED
-                        && kept_bytes <= MAX_QUARANTINED_BYTES
-                    {
+                    // The rest of a record over its budget comes last, behind parts that may be many, and may hold events.
+                    let is_rest = matches!(reason, Unreadable::OverBudget(_));
+                    let kept = MAX_QUARANTINED << u32::from(is_rest);
+                    if counting.result.quarantined.len() < kept && kept_bytes <= MAX_QUARANTINED_BYTES {
                         let record = quarantine::seal(seal, record, part, reason.to_string(), bytes);
                         counting.result.quarantined.push(record);
                     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use event::decode::MAX_RECORD_BYTES;
+use event::decode::{MAX_PARTS, MAX_RECORD_BYTES};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
@@ -138,4 +138,22 @@ async fn eventbridge_may_send_its_key_in_authorization_or_x_api_key() {
     check("x-api-key", UNKNOWN, StatusCode::UNAUTHORIZED).await;
     check("x-api-key", ACME, StatusCode::FORBIDDEN).await;
     check("x-other", INGEST, StatusCode::UNAUTHORIZED).await;
+}
+
+#[tokio::test]
+async fn body_over_a_budget_of_decoding_is_answered_for_good_and_the_rest_counts() {
+    let event = sends(1);
+    let parts = gzip(format!("{event}{}", "7\n".repeat(MAX_PARTS + 1000)).as_bytes());
+    let work = format!("{event}{}", "7 ".repeat(58_000)).into_bytes();
+    for (body, budget) in [(parts, "Parts"), (work, "Work")] {
+        assert!(body.len() < 119 * 1024, "{budget}");
+        let world = World::new();
+        let reply = world.post(INGEST, "/v1/ingest/ses", body).await;
+        // Success: sent again, it could only end in the same way.
+        assert_eq!((reply.status, reply.header("retry-after")), (StatusCode::OK, ""), "{budget}");
+        let outcome = reply.json();
+        assert_eq!(outcome["events"], 1, "{budget}: {outcome}");
+        let quarantined = outcome["quarantined"].as_u64().unwrap();
+        assert!((1..=MAX_PARTS as u64).contains(&quarantined), "{budget}: {outcome}");
+    }
 }

@@ -38,6 +38,18 @@ fn filler(bytes: usize) -> Vec<u8> {
     vec![0xff; bytes]
 }
 
+/// Text that looks like JSON.
+fn punctuation(length: usize) -> String {
+    let bytes = br#"{}[]",:\ 0e-tn="#.iter().chain(b"\n");
+    let bytes: Vec<char> = bytes.map(|byte| char::from(*byte)).collect();
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes[usize::try_from(state >> 33).unwrap() % bytes.len()]
+    };
+    (0..length).map(|_| next()).collect()
+}
+
 #[test]
 fn hostile_payload_ends_at_a_named_budget_and_the_rest_counts() {
     let (first, last) = (event(1), event(2));
@@ -85,6 +97,7 @@ fn broken_and_folded_values_cost_a_multiple_of_their_bytes() {
         ("quotes", "\"a\"\"b\"".to_owned()),
         ("times", "2025-11-13T02:15:26 x\n".to_owned()),
         ("bytes that are not UTF-8", "\u{e9}\n".to_owned()),
+        ("punctuation at random", punctuation(HOSTILE_BYTES)),
     ] {
         let mut payload = line.repeat(HOSTILE_BYTES / line.len()).into_bytes();
         if name.starts_with("bytes") {

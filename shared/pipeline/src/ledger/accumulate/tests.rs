@@ -109,6 +109,35 @@ fn flood_of_unreadable_parts_is_counted_but_not_kept() {
 }
 
 #[test]
+fn records_of_a_batch_share_one_budget_however_many_commits_it_takes() {
+    let attribution = Attribution::new(AttributionSettings::default()).unwrap();
+    let mut accumulator = EventAccumulator::new(attribution, HashKey::new([7; 16]), BitFlipSeal);
+    let event = send("acme", "m-1", "2025-11-13T02:13:00Z", &["a@gmail.com"]);
+    // Each of these values is searched for to the end of the line.
+    let hostile = format!("{event}\n{}", "7 ".repeat(50_000));
+    let mut parts_of = |payload: &str| {
+        let accumulated =
+            accumulator.accumulate(&records(&[payload.as_bytes()]), &DeduplicationWindow::default());
+        assert_eq!(accumulated.totals.aggregated, 1);
+        let last = accumulated.quarantined.last().map(|part| part.reason.clone());
+        (accumulated.totals.quarantined, last.unwrap_or_default())
+    };
+    let (first, reason) = parts_of(&hostile);
+    assert!(first > MAX_QUARANTINED as u64, "{first}");
+    // Behind more parts than are kept.
+    assert!(reason.contains("over the budget of 512 MiB of work"), "{reason}");
+    // The next commit of the batch: a share is left, which an ordinary record does not exceed.
+    let (second, reason) = parts_of(&hostile);
+    assert!(second < first / 10, "{first}, then {second}");
+    assert!(reason.contains("over the budget of 512 MiB of work"), "{reason}");
+    assert_eq!(parts_of(&event).0, 0);
+    accumulator.begin_batch();
+    let hostile_again =
+        accumulator.accumulate(&records(&[hostile.as_bytes()]), &DeduplicationWindow::default());
+    assert_eq!(hostile_again.totals.quarantined, first);
+}
+
+#[test]
 fn commit_takes_no_further_record_once_it_has_its_number_of_tenants() {
     let events: Vec<String> = (0..TENANTS_PER_COMMIT + 5)
         .map(|number| send(&format!("t-{number}"), "m", "2025-11-13T02:13:00Z", &["a@gmail.com"]))
