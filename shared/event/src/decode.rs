@@ -60,7 +60,8 @@ pub enum Decoded<'r, 't> {
     Event(&'r EmailEvent<'t>),
     /// The part is sound and has nothing to count.
     Ignored(Ignored),
-    /// The part belongs into quarantine. Decoding `bytes` again, by the same version, gives the same outcome.
+    /// The part belongs into quarantine. Decoding `bytes` again, by the same version, gives the same outcome, except
+    /// that it goes on where a budget ended it.
     Unreadable {
         /// Why it cannot be read; kept with the part for the operator who looks at the quarantine.
         reason: Unreadable,

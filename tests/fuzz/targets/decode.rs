@@ -90,7 +90,10 @@ fn quarantined_parts(decoder: &mut Decoder, payload: &[u8]) -> Vec<(Vec<u8>, Opt
     decoder.decode(payload, &mut |decoded| {
         let Decoded::Unreadable { reason, bytes } = decoded else { return };
         // On its own, such a part is within the limits.
-        if matches!(reason, Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. } | Unreadable::OverBudget(_)) {
+        if matches!(
+            reason,
+            Unreadable::TooLarge { .. } | Unreadable::TooManyLayers { .. } | Unreadable::OverBudget(_)
+        ) {
             return;
         }
         let start = bytes.as_ptr().addr().wrapping_sub(payload.as_ptr().addr());

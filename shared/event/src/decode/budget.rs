@@ -14,8 +14,8 @@ use crate::outcome::DecodeBudget;
 pub const MAX_INFLATED_BYTES: usize = 64 << 20;
 /// The most parts in one payload. A payload of the largest size has some 20,000 events of SES.
 pub const MAX_PARTS: usize = 1 << 18;
-/// The most bytes that decoding one payload may read: each layer, and again what is read more than once. An optimised build reads about
-/// 1 GB per second.
+/// The most bytes that decoding one payload may read: each layer, and again what is read more than once. It takes about as long as
+/// decoding as many bytes of plain events.
 pub const MAX_WORK_BYTES: usize = 512 << 20;
 
 /// Decompressed bytes in a payload's share, for each of its bytes: SES's events compress to about a tenth.

@@ -11,8 +11,10 @@ use crate::json::{ScanError, Scanner};
 
 /// The most bytes that one value may have: more than the largest message of SNS, 256 KiB.
 const MAX_BYTES: usize = 512 << 10;
-/// The bytes that are joined at first: more than most events.
-const FIRST_BYTES: usize = 8 << 10;
+/// The bytes that are joined at first: a line of an email.
+const FIRST_BYTES: usize = 1 << 10;
+/// What it costs to join a line, in bytes of work.
+const LINE_WORK: usize = 16;
 
 /// Whether a fold stopped the scanner at this position.
 pub(super) fn is_fold(text: &str, at: usize) -> bool {
@@ -40,7 +42,7 @@ pub(super) fn unfold(text: &str, start: usize, budget: &mut usize, left: &mut Al
     let mut limit = FIRST_BYTES;
     loop {
         let Joined { mut json, lines, is_cut } = join(text, start, limit)?;
-        left.read(json.len());
+        left.read(json.len() + LINE_WORK * lines.len());
         let mut scanner = Scanner::new(&json);
         let end = scanner.skip();
         if end == Err(ScanError::UnexpectedEnd) && is_cut && limit < MAX_BYTES {
@@ -125,5 +127,19 @@ mod tests {
         assert!(unfold("{\"a\nb\nc\n", 0, &mut budget, &mut left).is_none());
         assert_eq!(budget, 0);
         assert!(unfold("{}", 0, &mut budget, &mut left).is_none());
+    }
+
+    #[test]
+    fn short_value_costs_little_whatever_stands_behind_it() {
+        for length in [10, 3_000, 60_000] {
+            let value = format!("{{\"a\":\"\n{}\"}}", "b\n".repeat(length / 2));
+            let text = value.clone() + &"\n{\"a\":\"\n\"}".repeat(100_000);
+            let (mut budget, mut left) = (1000, Allowance::default());
+            let unfolded = unfold(&text, 0, &mut budget, &mut left).unwrap();
+            assert_eq!((unfolded.end, budget), (value.len(), 1000));
+            // Each of these lines has two bytes, and the last attempt reads up to eight times as much as the value has.
+            let work = Allowance::default().used(left).work;
+            assert!(work < 100 * (value.len() + FIRST_BYTES), "{work}");
+        }
     }
 }
