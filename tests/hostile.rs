@@ -303,3 +303,41 @@ mod damage {
         assert!(refused > FLIPS / 10, "{refused} of {FLIPS} were refused: nothing was damaged");
     }
 }
+
+mod bombs {
+    //! Small bodies that decompress to much.
+
+    use std::io::Write as _;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::Value;
+
+    use super::{MIB, send};
+    use crate::support::Server;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn body_of_bombs_inside_each_other_is_answered_for_good_and_the_events_before_them_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start("serve", &folder.path().join("data"), &[]);
+        let bomb = STANDARD.encode(gzip(&vec![b' '; 16 * MIB]));
+        let lines = format!("{}\n{}", send(1), format!("{bomb}\n").repeat(2_000));
+        let body = gzip(lines.as_bytes());
+        assert!(body.len() < 400_000, "{} bytes hold {} GiB", body.len(), 2_000 * 16 / 1_024);
+        let key = format!("Bearer {}", server.key.as_deref().unwrap());
+        let mut reply = ureq::post(format!("{}/v1/ingest/ses", server.address))
+            .header("authorization", key)
+            .send(&body)
+            .unwrap();
+        assert_eq!(reply.status().as_u16(), 200);
+        let counted: Value = serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap();
+        assert_eq!(counted["events"], 1, "{counted}");
+        assert_eq!(counted["quarantined"], 1, "{counted}");
+    }
+}
