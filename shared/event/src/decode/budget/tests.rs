@@ -156,6 +156,28 @@ fn batch_shares_one_budget_and_leaves_each_payload_its_share() {
 }
 
 #[test]
+fn compressed_requests_that_are_counted_together_stay_within_their_shares() {
+    // As long as SES's events are, with headers that a campaign repeats and ids that nothing repeats.
+    let mut state = 7_u64;
+    let mut id = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{state:016x}{:016x}", state.rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    };
+    let lines: String = (0..1_500)
+        .map(|n| event(n).replacen('{', &format!("{{\"x\":\"{}{}\",", id(), "header ".repeat(140)), 1) + "\n")
+        .collect();
+    let packed = zstd(lines.as_bytes());
+    let ratio = lines.len() / packed.len();
+    assert!((20..INFLATED_PER_BYTE).contains(&ratio), "{ratio}");
+    let mut batch = BatchBudget::new();
+    for _ in 0..200 {
+        let (outcomes, _) = decode(&packed, &mut batch);
+        assert_eq!(outcomes.len(), 1_500);
+    }
+    assert_eq!(batch.common, Allowance::LARGEST);
+}
+
+#[test]
 fn reason_names_the_budget() {
     for (budget, named) in [
         (DecodeBudget::InflatedBytes, "64 MiB of decompressed bytes"),
